@@ -1,0 +1,17 @@
+"""Which shard a subject belongs to: the partition that Kafka's `consistent` partitioner would give its key."""
+
+from __future__ import annotations
+
+import zlib
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """The partition of a message key, as librdkafka's `consistent` partitioner chooses it (CRC-32 modulo the count)."""
+    if partitions < 1:
+        raise ValueError(f"a topic has at least one partition, not {partitions}")
+    return zlib.crc32(key) % partitions
+
+
+def shard_of(subject: str, shards: int) -> int:
+    """The shard of a subject: the partition of its name as a message key."""
+    return partition_of(subject.encode(), shards)
