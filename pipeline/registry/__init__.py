@@ -1,7 +1,8 @@
 """Registries as data: what each may say, the facts that come of it, and the decoder and JSON Schema made from it."""
 
 from .catalogue import Registries
+from .decoder import Event
 from .document import load_registry
 from .fields import EventType, FactSpec, Field, Registry
 
-__all__ = ["EventType", "FactSpec", "Field", "Registries", "Registry", "load_registry"]
+__all__ = ["Event", "EventType", "FactSpec", "Field", "Registries", "Registry", "load_registry"]

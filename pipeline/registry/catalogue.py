@@ -1,12 +1,16 @@
-"""All registries of an installation together: the catalogue of facts that rules may use."""
+"""All registries of an installation together: the catalogue of facts that rules may use, and the decoder of messages."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
+import msgspec
+
 from pipeline.problems import Malformed, Problem
 
-from .fields import FactSpec, Registry
+from .decoder import Event, Reader, decode_envelope, reader
+from .fields import MAX_MESSAGE_BYTES, EventType, FactSpec, Registry
+from .refusal import problems_of
 
 
 class Registries:
@@ -29,7 +33,35 @@ class Registries:
             for name in registry.fact_names():
                 other = told.setdefault(name, registry.name)
                 if other != registry.name:
-                    problems.append(Problem(registry.name, f"the fact {name!r} is told by the registry {other!r} already", "Give it another name with `fact:`."))
+                    problems.append(Problem(registry.name, f"the fact {name!r} is told by {other!r} already", "Give it another name."))
             self.catalogue.update((spec.name, spec) for spec in registry.facts())
         if problems:
             raise Malformed(problems)
+        self._types: dict[str, dict[str, tuple[Registry, EventType]]] = {}
+        self._readers: dict[tuple[str, str], Reader] = {}
+        for registry in self.registries:
+            for event in registry.event_types():
+                self._types.setdefault(event.name, {})[registry.source] = (registry, event)
+                self._readers[event.name, registry.source] = reader(registry, event, self._is_clean)
+
+    def event_types(self) -> dict[str, dict[str, tuple[Registry, EventType]]]:
+        """The known event types, each by the sources that may send it."""
+        return self._types
+
+    def decode(self, raw: bytes) -> Event:
+        """The event of a message; Malformed with all problems of the message at once, whatever the bytes."""
+        if len(raw) > MAX_MESSAGE_BYTES:
+            raise Malformed([Problem("", f"the message is {len(raw):,} bytes, the limit is {MAX_MESSAGE_BYTES:,}", "Send one event per message.")])
+        parser_said = "it breaks the contract of its type"
+        try:
+            envelope = decode_envelope(raw)
+            read = self._readers.get((envelope.type, envelope.source))
+            event = read(envelope, raw) if read is not None else None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            event, parser_said = None, str(error)
+        if event is None:
+            raise Malformed(problems_of(raw, self._types) or [Problem("", f"the message is refused: {parser_said}")])
+        return event
+
+    def _is_clean(self, raw: bytes) -> bool:
+        return not problems_of(raw, self._types)

@@ -11,6 +11,7 @@ from pipeline.documents import Node, parse_document, place_text
 from pipeline.facts import Value, day
 from pipeline.money import MINOR_DIGITS, parse_minor
 from pipeline.problems import Malformed, Problem, suggestion
+
 from .fields import CORRECTION, SAFE_INTEGER, TYPES, EventType, FactSpec, Field, Registry
 
 FORMAT = "registry/1"
@@ -54,8 +55,9 @@ class _Reading:
         for key in node.value:
             if keys and key not in keys:
                 line, column = node.key_marks[key]
-                mend = suggestion(key, keys) or f"Known here: {', '.join(keys)}."
-                self.problems.append(Problem(place_text((*path, key)), f"unknown key {key!r}", mend, line, column))
+                near = suggestion(key, keys)
+                message = f"unknown key {key!r}, {near}" if near else f"unknown key {key!r}"
+                self.problems.append(Problem(place_text((*path, key)), message, f"Known here: {', '.join(keys)}.", line, column))
         for key in needed:
             if key not in node.value:
                 self.refuse(path, f"the key {key!r} is missing")
