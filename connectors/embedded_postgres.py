@@ -21,10 +21,20 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
-from connectors import postgres_keeper
-from connectors.postgres_keeper import DATABASE, START_TIMEOUT_S, STOP_TIMEOUT_S, Unavailable
+from connectors.postgres_account import Unavailable
+from connectors.postgres_server import DATABASE, START_TIMEOUT_S, STOP_TIMEOUT_S
 
 __all__ = ["EmbeddedPostgres", "Unavailable"]
+
+PACKAGES = str(Path(__file__).resolve().parents[1])
+KEEPER = """
+import sys
+from pathlib import Path
+packages, directory, binaries, first_user = sys.argv[1:]
+sys.path.append(packages)
+from connectors.postgres_keeper import main
+main(Path(directory), Path(binaries), int(first_user))
+"""
 
 
 class EmbeddedPostgres:
@@ -101,7 +111,7 @@ class EmbeddedPostgres:
         ours, keepers = socket.socketpair()
         with keepers, (self.directory / "server.log").open("ab") as log:
             subprocess.run(
-                [sys.executable, "-I", "-S", postgres_keeper.__file__, str(self.directory), str(_binaries()), str(keepers.fileno())],
+                [sys.executable, "-I", "-S", "-c", KEEPER, PACKAGES, str(self.directory), str(_binaries()), str(keepers.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
