@@ -1,0 +1,46 @@
+"""Periods of a benefit: once, a year, a quarter or a month, and the days they begin and end."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date
+
+from ..facts import FIRST_DAY, LAST_DAY, day
+
+_LABEL = re.compile(r"(\d{4})(?:-Q([1-4])|-(0[1-9]|1[0-2]))?", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """The stretch of time one decision is about. `start` and `end` are day numbers, both within the period."""
+
+    label: str
+    kind: str
+    start: int
+    end: int
+    year: int
+
+    def __str__(self) -> str:
+        return self.label
+
+
+ONCE = Period("once", "once", FIRST_DAY, LAST_DAY, 0)
+
+
+def parse_period(label: str) -> Period:
+    """``once``, ``2022``, ``2022-Q1`` or ``2022-03``; ValueError holds anything else."""
+    if label == "once":
+        return ONCE
+    match = _LABEL.fullmatch(label)
+    if not match or not 1 <= int(match[1]) <= 9998:
+        raise ValueError(f"{label!r} is no period, write once, 2022, 2022-Q1 or 2022-03")
+    year = int(match[1])
+    if match[2]:
+        kind, first, months = "quarter", 3 * int(match[2]) - 2, 3
+    elif match[3]:
+        kind, first, months = "month", int(match[3]), 1
+    else:
+        kind, first, months = "year", 1, 12
+    following = date(year + (first + months > 12), (first + months - 1) % 12 + 1, 1)
+    return Period(label, kind, day(date(year, first, 1)), day(following) - 1, year)

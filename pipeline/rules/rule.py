@@ -1,0 +1,182 @@
+"""The rule: one document, checked whole, with its typed terms; what the evaluator, the explanation and the proof read."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from ..facts import FIRST_DAY, LAST_DAY
+from .document import Approvals, Corrections, Law, Limits, NotEncoded, Payment
+from .periods import Period
+from .terms import Kind, Term
+
+Scalar = Fraction | str | bool
+ONCE_LAST = LAST_DAY
+
+
+@dataclass(frozen=True, slots=True)
+class RuleFact:
+    """A fact the rule reads. `range` is in physical units: minor units, whole numbers, day numbers."""
+
+    name: str
+    type: str
+    source: str
+    at: str
+    year: str | int | None = None
+    per: str = ""
+    accept: tuple[str, ...] = ("final",)
+    range: tuple[int, int] | None = None
+    one_of: tuple[str, ...] = ()
+    assume: int | bool | str | None = None
+    max_age_days: int | None = None
+    meaning: str = ""
+
+    @property
+    def if_missing(self) -> str:
+        return "hold" if self.assume is None else "assume"
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """One row of a parameter that is given by a fact: a range of numbers, a text or a yes/no."""
+
+    low: int = 0
+    high: int = 0
+    value: str | bool | None = None
+
+    def holds(self, fact: int | str | bool) -> bool:
+        return fact == self.value if self.value is not None else self.low <= int(fact) <= self.high
+
+    def __str__(self) -> str:
+        if self.value is not None:
+            return {True: "yes", False: "no"}.get(self.value, "") if isinstance(self.value, bool) else self.value
+        return str(self.low) if self.low == self.high else f"{self.low}-{self.high}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A number of the law. `values` and `laws` have an entry per segment; a value has an entry per key, or one."""
+
+    name: str
+    kind: Kind
+    den: int
+    by: str
+    keys: tuple[Key, ...]
+    values: tuple[tuple[Scalar, ...], ...]
+    laws: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition or an exclusion: what must, or must not, hold."""
+
+    id: str
+    term: Term
+    law: str
+    held: str
+    not_held: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of the amount, with the denominator of its column."""
+
+    id: str
+    term: Term
+    law: str
+    text: str
+
+    @property
+    def denominator(self) -> int:
+        return self.term.den
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A test that the document carries: facts in physical form, and what is expected of them."""
+
+    name: str
+    given: Mapping[str, int | bool | str | None]
+    period: Period
+    event_day: int | None
+    decision: str | None
+    missing: tuple[str, ...] | None
+    refused_by: tuple[str, ...] | None
+    values: Mapping[str, Fraction]
+    source: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """One dated version of one benefit. `hash` names its content; equal documents have equal hashes."""
+
+    benefit: str
+    hash: str
+    title: Mapping[str, str]
+    owner: str
+    currency: str
+    decides_for: str
+    period_kind: str
+    in_force: tuple[int, int]
+    parameters_at: str
+    segments: tuple[int, ...]
+    facts: tuple[RuleFact, ...]
+    parameters: Mapping[str, Parameter]
+    conditions: tuple[Condition, ...]
+    exclusions: tuple[Condition, ...]
+    steps: tuple[Step, ...]
+    pay: str
+    law: Mapping[str, Law]
+    payment: Payment
+    limits: Limits
+    budget_minor: int | None
+    review_above_minor: int | None
+    corrections: Corrections
+    not_encoded: tuple[NotEncoded, ...]
+    approvals: Approvals
+    tests: tuple[Case, ...]
+    text: str = field(repr=False, default="")
+
+    def segment(self, on: int) -> int:
+        """The index of the parameter segment that holds on a day; ValueError where the rule is not in force."""
+        if not self.in_force[0] <= on <= self.in_force[1]:
+            raise ValueError(f"{self.benefit} {self.hash[:12]} is not in force on day {on}, only from {self.in_force[0]} to {self.in_force[1]}")
+        return bisect_right(self.segments, on) - 1
+
+    def day(self, name: str, period: Period, payment_day: int | None = None) -> int:
+        """The day number of period.start, period.end or payment.date for a period."""
+        if period.kind != self.period_kind:
+            raise ValueError(f"{self.benefit} is decided per {self.period_kind}, not for {period.label}")
+        if name == "payment.date":
+            known = self.payment.date if payment_day is None else payment_day
+            return LAST_DAY if known is None else known
+        if name == "period.start":
+            return self.in_force[0] if period.kind == "once" else period.start
+        if name == "period.end":
+            return self.in_force[1] if period.kind == "once" else period.end
+        raise ValueError(f"{name} is no day of a period")
+
+    @property
+    def needs_event_day(self) -> bool:
+        """Whether `decide` needs a column `event_day`."""
+        terms = [item.term for item in (*self.conditions, *self.exclusions, *self.steps)]
+        return self.parameters_at == "event.date" or any(leaf.value == "event.date" for term in terms for leaf in leaves(term) if leaf.op == "day")
+
+
+def leaves(term: Term) -> list[Term]:
+    """The facts, parameters, steps, days and constants of a term, each name once."""
+    found: dict[object, Term] = {}
+    stack = [term]
+    while stack:
+        node = stack.pop()
+        if node.args:
+            stack.extend(reversed(node.args))
+        else:
+            found.setdefault((node.op, node.value), node)
+    return list(found.values())
+
+
+FULL_DAYS = (FIRST_DAY, LAST_DAY)
