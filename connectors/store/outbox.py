@@ -1,0 +1,129 @@
+"""What leaves the store and comes back: released orders in their gapless sequence, submissions to the bank, the bank's files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime
+from typing import NamedTuple
+
+from psycopg import Connection
+
+from pipeline.orders import order_text
+from pipeline.receipts import Money, ReleasedOrder
+
+from .servers import Row
+
+
+class Submission(NamedTuple):
+    """One message to the bank: the released orders first_seq..last_seq of a shard in one currency."""
+
+    message_id: str
+    shard: int
+    first_seq: int
+    last_seq: int
+    currency: str
+    orders: int
+    amount_minor: int
+    created_at: datetime
+    execution_on: date
+    file_name: str
+
+
+class BankFile(NamedTuple):
+    """A file of the bank as it was taken: `outcome` read or refused, `detail` why or what of it was odd."""
+
+    sha256: str
+    file_name: str
+    kind: str
+    message_id: str
+    answers: int
+    outcome: str
+    detail: str
+
+
+_SUBMISSION = "message_id, shard, first_seq, last_seq, currency, orders, amount_minor, created_at, execution_on, file_name"
+
+
+def relayed(connection: Connection[Row], shard: int) -> int:
+    """The last outbox number published."""
+    row = connection.execute("SELECT relayed_seq FROM relay WHERE shard = %s", (shard,)).fetchone()
+    return int(str(row[0])) if row else 0
+
+
+def set_relayed(connection: Connection[Row], shard: int, release_seq: int) -> None:
+    """Remembers the last outbox number published."""
+    connection.execute("UPDATE relay SET relayed_seq = %s WHERE shard = %s", (release_seq, shard))
+
+
+def released(connection: Connection[Row], shard: int, after: int, limit: int, last: int | None = None) -> list[ReleasedOrder]:
+    """The released orders of a shard after an outbox number, in order; up to `last` where given."""
+    with connection.cursor(binary=True) as cursor:
+        rows = cursor.execute(
+            "SELECT o.release_seq, o.order_id, o.attempt, o.subject, p.benefit, p.period, o.sequence, o.amount_minor, p.currency, o.account"
+            " FROM payment_order AS o JOIN benefit_period AS p USING (benefit_period_id)"
+            " WHERE o.shard = %s AND o.release_seq > %s AND o.release_seq <= %s ORDER BY o.release_seq LIMIT %s",
+            (shard, after, last if last is not None else 2**62, limit),
+        ).fetchall()
+    return [
+        ReleasedOrder(seq, order_text(identity), attempt, subject, benefit, period, sequence, Money(minor, currency), account)  # type: ignore[arg-type]
+        for seq, identity, attempt, subject, benefit, period, sequence, minor, currency, account in rows
+    ]
+
+
+def submitted_to(connection: Connection[Row], shard: int) -> int:
+    """The last outbox number that a submission covers."""
+    row = connection.execute("SELECT coalesce(max(last_seq), 0) FROM submission WHERE shard = %s", (shard,)).fetchone()
+    return int(str(row[0])) if row else 0
+
+
+def orders_position(connection: Connection[Row], topic: str, shard: int) -> int:
+    """The next offset of the orders' topic that the bank connector takes."""
+    connection.execute("INSERT INTO position VALUES (%s, %s, 0) ON CONFLICT DO NOTHING", (topic, shard))
+    row = connection.execute("SELECT next_offset FROM position WHERE topic = %s AND shard = %s", (topic, shard)).fetchone()
+    return int(str(row[0])) if row else 0
+
+
+def prepare(connection: Connection[Row], topic: str, shard: int, first_offset: int, end_offset: int, submissions: Sequence[Submission]) -> bool:
+    """Writes submissions and the position in one transaction, before anything is sent; False where the position has moved."""
+    with connection.transaction():
+        moved = connection.execute(
+            "UPDATE position SET next_offset = %s WHERE topic = %s AND shard = %s AND next_offset = %s", (end_offset, topic, shard, first_offset)
+        )
+        if moved.rowcount != 1:
+            return False
+        for submission in submissions:
+            connection.execute(f"INSERT INTO submission ({_SUBMISSION}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)".encode(), submission)
+    return True
+
+
+def unwritten(connection: Connection[Row], shards: Sequence[int]) -> list[Submission]:
+    """Submissions that were prepared and perhaps not sent: to be written again, byte for byte the same."""
+    rows = connection.execute(f"SELECT {_SUBMISSION} FROM submission WHERE NOT written AND shard = ANY(%s) ORDER BY shard, first_seq".encode(), (list(shards),))
+    return [Submission(*row) for row in rows]  # type: ignore[arg-type]
+
+
+def set_written(connection: Connection[Row], message_id: str) -> None:
+    """The submission's file is at the bank's door and its orders are known as sent."""
+    connection.execute("UPDATE submission SET written = true WHERE message_id = %s", (message_id,))
+
+
+def submission(connection: Connection[Row], message_id: str) -> Submission | None:
+    """The submission of a message id."""
+    row = connection.execute(f"SELECT {_SUBMISSION} FROM submission WHERE message_id = %s".encode(), (message_id,)).fetchone()
+    return Submission(*row) if row else None  # type: ignore[arg-type]
+
+
+def bank_file(connection: Connection[Row], sha256: str) -> BankFile | None:
+    """The file of this content, if it was taken before."""
+    row = connection.execute("SELECT sha256, file_name, kind, message_id, answers, outcome, detail FROM bank_file WHERE sha256 = %s", (sha256,)).fetchone()
+    return BankFile(*row) if row else None  # type: ignore[arg-type]
+
+
+def add_bank_file(connection: Connection[Row], taken: BankFile, unknown: Sequence[str]) -> None:
+    """Remembers a file of the bank, and as findings the end-to-end ids in it that nobody here has sent."""
+    with connection.transaction(), connection.cursor() as cursor:
+        cursor.execute("INSERT INTO bank_file VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING", taken)
+        cursor.executemany(
+            "INSERT INTO finding (shard, kind, subject, ident) VALUES (0, 'answer_to_unknown_order', '', %s) ON CONFLICT DO NOTHING",
+            [(identity[:64],) for identity in unknown],
+        )

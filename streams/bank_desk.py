@@ -1,0 +1,218 @@
+"""The bank desk: released orders become files at the bank's door, the bank's files become answers keyed by their subject.
+
+A submission is three steps: it is written down with its id, its file is put out, its orders are known as sent. What was
+written down and perhaps not put out is put out again after a crash, byte for byte the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date, datetime
+from pathlib import Path
+
+import structlog
+
+from connectors.bank.answers import Answer as BankAnswer
+from connectors.bank.answers import BankMessage, Expected, read_answers
+from connectors.bank.initiation import CreditTransfer, Debtor, message_id_of, uetr_of, write_initiation
+from connectors.failpoints import failpoint
+from connectors.segment_log import LogReader, LogWriter
+from connectors.store import outbox
+from connectors.store.servers import Connection, Row
+from pipeline.accounts import parse_account
+from pipeline.observing import BANK_ANSWERS, BANK_FILES, Observer
+from pipeline.orders import Step
+from pipeline.problems import Malformed
+from pipeline.receipts import Answer, ReleasedOrder, decode_released, encode
+from pipeline.sharding import shard_of
+
+from .topics import ORDERS, RECEIPTS
+
+log = structlog.get_logger("bank")
+
+_STEP = {"accepted": Step.ACCEPT, "rejected": Step.REJECT, "settled": Step.SETTLE, "returned": Step.RETURN}
+
+
+class BankDesk:
+    """Submits the orders of all shards of one server and takes the bank's files."""
+
+    def __init__(
+        self,
+        connection: Connection[Row],
+        writer: LogWriter,
+        log_directory: Path,
+        bank_directory: Path,
+        shards: Sequence[int],
+        shard_count: int,
+        debtor: Debtor,
+        expected: Expected,
+        batch_size: int,
+        observer: Observer,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._connection, self._writer, self._observer, self._now = connection, writer, observer, now
+        self._shards, self._shard_count, self._debtor, self._expected, self._batch_size = tuple(shards), shard_count, debtor, expected, batch_size
+        self._readers = {shard: LogReader(log_directory, ORDERS, shard) for shard in shards}
+        self._positions = {shard: outbox.orders_position(connection, ORDERS, shard) for shard in shards}
+        self._submitted = {shard: outbox.submitted_to(connection, shard) for shard in shards}
+        self._out, self._in = bank_directory / "out", bank_directory / "in"
+        self._done, self._refused = bank_directory / "done", bank_directory / "refused"
+        for directory in (self._out, self._in, self._done, self._refused):
+            directory.mkdir(parents=True, exist_ok=True)
+
+    # Out.
+
+    def resume(self) -> int:
+        """Puts out again what was written down and perhaps not sent."""
+        waiting = outbox.unwritten(self._connection, self._shards)
+        for submission in waiting:
+            self._put_out(submission)
+        return len(waiting)
+
+    def submit(self) -> int:
+        """Submits what the relay has published since; gives the number of orders."""
+        return sum(self._submit_shard(shard) for shard in self._shards)
+
+    def _submit_shard(self, shard: int) -> int:
+        first_offset = self._positions[shard]
+        frame = self._readers[shard].read(first_offset, max_records=self._batch_size)
+        if not frame.values:
+            return 0
+        # The relay publishes at least once; what a submission already covers is passed over.
+        orders = [order for value in frame.values if (order := decode_released(value)).release_seq > self._submitted[shard]]
+        created, today = self._now().replace(microsecond=0), self._now().date()
+        submissions: list[outbox.Submission] = []
+        for currency in sorted({order.amount.currency for order in orders}):
+            batch = [order for order in orders if order.amount.currency == currency]
+            message_id = message_id_of(self._message(batch, created, today))
+            amount_minor = sum(order.amount.minor for order in batch)
+            seqs = batch[0].release_seq, batch[-1].release_seq
+            submissions.append(outbox.Submission(message_id, shard, *seqs, currency, len(batch), amount_minor, created, today, f"{message_id}.xml"))
+        end_offset = first_offset + len(frame.values)
+        if not outbox.prepare(self._connection, ORDERS, shard, first_offset, end_offset, submissions):
+            raise RuntimeError(f"another process submits the orders of shard {shard}: position {first_offset} has moved")
+        failpoint("bank_prepared")
+        self._positions[shard] = end_offset
+        if orders:
+            self._submitted[shard] = max(order.release_seq for order in orders)
+        for submission in submissions:
+            self._put_out(submission)
+        return len(orders)
+
+    def _message(self, orders: Sequence[ReleasedOrder], created: datetime, execution_on: date) -> bytes:
+        transfers = []
+        for order in orders:
+            identity = f"{order.order}-{order.attempt}"
+            transfers.append(
+                CreditTransfer(
+                    identity, uetr_of(identity), order.order, order.amount.minor, order.amount.currency, order.subject,
+                    parse_account(order.account).fields(), f"{order.benefit} {order.period}",
+                )
+            )  # fmt: skip
+        return write_initiation(transfers, debtor=self._debtor, execution_day=execution_on, created=created)
+
+    def _orders_of(self, submission: outbox.Submission) -> list[ReleasedOrder]:
+        orders = outbox.released(self._connection, submission.shard, submission.first_seq - 1, 2**31, submission.last_seq)
+        return [order for order in orders if order.amount.currency == submission.currency]
+
+    def _put_out(self, submission: outbox.Submission) -> None:
+        orders = self._orders_of(submission)
+        message = self._message(orders, submission.created_at, submission.execution_on)
+        if message_id_of(message) != submission.message_id:
+            raise RuntimeError(f"submission {submission.message_id} can not be written again: its orders have changed in the store, run `payout audit`")
+        write_whole(self._out / submission.file_name, message)
+        failpoint("bank_file_written")
+        self._publish((order, Step.SEND, "", submission.message_id) for order in orders)
+        outbox.set_written(self._connection, submission.message_id)
+        self._observer.count(BANK_FILES, kind="pain.001", outcome="written")
+        log.info("submitted", shard=submission.shard, message=submission.message_id, orders=len(orders), currency=submission.currency)
+
+    # In.
+
+    def receive(self) -> int:
+        """Takes the files that the bank has put in; gives their number."""
+        paths = sorted(path for path in self._in.iterdir() if path.suffix == ".xml")
+        for path in paths:
+            self._take_file(path)
+        return len(paths)
+
+    def _take_file(self, path: Path) -> None:
+        data = path.read_bytes()
+        sha256 = hashlib.sha256(data).hexdigest()
+        earlier = outbox.bank_file(self._connection, sha256)
+        if earlier is not None:
+            log.warning("the bank sent the same file twice, nothing is taken from it", file=path.name, earlier=earlier.file_name)
+            self._observer.count(BANK_FILES, kind=earlier.kind or "pain.002", outcome="duplicate")
+            os.replace(path, (self._done if earlier.outcome == "read" else self._refused) / path.name)
+            return
+        try:
+            message = read_answers(data, expected=self._expected)
+        except Malformed as malformed:
+            outbox.add_bank_file(self._connection, outbox.BankFile(sha256, path.name, "", "", 0, "refused", str(malformed)[:4000].replace("\0", "")), ())
+            log.error("a file of the bank is refused", file=path.name, problems=[str(problem) for problem in malformed.problems[:5]])
+            self._observer.count(BANK_FILES, kind="pain.002", outcome="refused")
+            os.replace(path, self._refused / path.name)
+            return
+        unknown = self._publish_answers(message)
+        self._writer.flush()
+        failpoint("bank_answers_published")
+        taken = outbox.BankFile(sha256, path.name, message.kind, message.message_id, len(message.answers), "read", f"{len(unknown)} unknown" if unknown else "")
+        outbox.add_bank_file(self._connection, taken, unknown)
+        self._observer.count(BANK_FILES, kind=message.kind, outcome="read")
+        os.replace(path, self._done / path.name)
+        log.info("bank file", file=path.name, kind=message.kind, answers=len(message.answers), unknown=len(unknown))
+
+    def _publish_answers(self, message: BankMessage) -> list[str]:
+        """Publishes the answers; gives the end-to-end ids that belong to no submission."""
+        by_message: dict[str, list[BankAnswer]] = {}
+        for answer in message.answers:
+            by_message.setdefault(answer.original_message_id or message.original_message_id, []).append(answer)
+        if message.original_message_id:
+            by_message.setdefault(message.original_message_id, [])
+        unknown: list[str] = []
+        for message_id, answers in by_message.items():
+            submission = outbox.submission(self._connection, message_id)
+            orders = {f"{order.order}-{order.attempt}": order for order in self._orders_of(submission)} if submission else {}
+            unknown += [answer.end_to_end_id for answer in answers if answer.end_to_end_id not in orders]
+            said = [(orders[answer.end_to_end_id], answer.outcome, answer.reason) for answer in answers if answer.end_to_end_id in orders]
+            if message.accepts_unlisted or message.rejects_unlisted:
+                listed = {answer.end_to_end_id for answer in answers}
+                outcome = "accepted" if message.accepts_unlisted else "rejected"
+                said += [(order, outcome, "" if outcome == "accepted" else message.reason) for identity, order in orders.items() if identity not in listed]
+            self._publish((order, _STEP[outcome], reason, message.message_id) for order, outcome, reason in said)
+            self._count(said)
+        return unknown
+
+    def _count(self, said: Sequence[tuple[ReleasedOrder, str, str]]) -> None:
+        sums: dict[tuple[str, str], int] = {}
+        for _, outcome, reason in said:
+            sums[outcome, reason] = sums.get((outcome, reason), 0) + 1
+        for (outcome, reason), count in sums.items():
+            self._observer.count(BANK_ANSWERS, count, outcome=outcome, reason=reason)
+
+    def _publish(self, answers: Iterator[tuple[ReleasedOrder, Step, str, str]]) -> None:
+        by_shard: dict[int, list[tuple[bytes, bytes]]] = {}
+        for order, step, reason, cause in answers:
+            identity = f"{order.order}-{order.attempt}:{step.value}:{cause}"
+            answer = Answer(identity, order.subject, order.benefit, order.period, order.sequence, order.attempt, step, reason, cause)
+            by_shard.setdefault(shard_of(order.subject, self._shard_count), []).append((order.subject.encode(), encode(answer)))
+        for shard, records in by_shard.items():
+            self._writer.append(RECEIPTS, shard, records)
+        self._writer.flush()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file so that it is there whole and on disk, or not at all."""
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

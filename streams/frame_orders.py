@@ -1,0 +1,238 @@
+"""The orders of one frame: decisions become differences, differences orders, and what may leave is released, all in memory until written.
+
+One instance serves one transaction. It keeps the entitlements and orders that the frame touches, collects the postings, and
+writes everything in a few bulk statements at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from connectors.store.frames import FrameTransaction, Move
+from pipeline.accounts import AccountPolicy, check, resolve
+from pipeline.decisions import ActiveRule, Outcome
+from pipeline.entitlements import Decision, Entitlement, NewOrder, settle
+from pipeline.facts import LAST_DAY, History, Question, Reader
+from pipeline.holds import HoldReason
+from pipeline.ledger import Posting
+from pipeline.observing import DECISIONS, ORDERS_CREATED, ORDERS_CREATED_AMOUNT, Observer
+from pipeline.orders import HeldOrder, Kind, State, Step, fingerprint, order_id
+
+_OUTCOME = {Decision.REFUSED: "refused", Decision.GRANTED: "granted", Decision.UNDETERMINED: "undetermined"}
+_NO_REASON = b""
+
+HeldRow = tuple[int, int, int, str]
+"""(sequence, amount_minor, steps, reason) of a held order."""
+
+
+class FrameOrders:
+    """Collects what a frame does to entitlements and orders."""
+
+    def __init__(
+        self, transaction: FrameTransaction, rules: Mapping[int, ActiveRule], policy: AccountPolicy, alive: Reader, today: int, observer: Observer
+    ) -> None:
+        self.transaction, self.rules, self.policy, self.today, self.observer = transaction, rules, policy, today, observer
+        self.release_seq = transaction.claim.release_seq
+        self.findings: list[tuple[str, str, str]] = []
+        self._alive = alive
+        self._before: dict[tuple[str, int], Entitlement] = {}
+        self._after: dict[tuple[str, int], Entitlement] = {}
+        self._held: dict[tuple[str, int], list[HeldRow]] = {}
+        self._new: list[tuple[ActiveRule, NewOrder]] = []
+        self._rows: list[Sequence[int | bytes]] = []
+        self._moves: dict[tuple[str, int, int], Move] = {}
+        self._steps: list[Sequence[int | bytes]] = []
+        self._postings: dict[int, Posting] = {}
+
+    def load(self, subjects: Sequence[str]) -> None:
+        """Reads the entitlements of known subjects, and their held orders."""
+        if not subjects:
+            return
+        self._before.update(self.transaction.entitlements(subjects))
+        holding = sorted({subject for (subject, _), entitlement in self._before.items() if entitlement.held})
+        if holding:
+            for subject, period_id, sequence, amount_minor, steps, reason in self.transaction.orders_in(holding, State.HELD):
+                self._held.setdefault((subject, period_id), []).append((sequence, amount_minor, steps, reason))
+
+    def entitlement(self, subject: str, benefit_period_id: int) -> Entitlement | None:
+        """The entitlement as this frame has it now."""
+        key = subject, benefit_period_id
+        return self._after.get(key) or self._before.get(key)
+
+    def left(self, subject: str) -> bool:
+        """Whether money for this subject has left or may leave any moment."""
+        return any(e.orders and e.live_minor > 0 and len(self._held.get((subject, period_id), ())) < e.orders for period_id in self.rules if (e := self.entitlement(subject, period_id)))
+
+    def settle(self, rule: ActiveRule, outcomes: Iterable[Outcome]) -> None:
+        """Brings entitlements and orders to the level that these decisions ask for."""
+        counts = [0, 0, 0]
+        period_id, rule_id = rule.benefit_period_id, rule.rule_id
+        for subject, decision, amount_minor, receipt in outcomes:
+            counts[decision] += 1
+            key = subject, period_id
+            before = self._before.get(key)
+            if before is None:
+                settled = settle(None, subject, period_id, rule_id, decision, amount_minor, receipt)
+            else:
+                held = [HeldOrder(sequence, amount) for sequence, amount, _, _ in self._held.get(key, ())]
+                settled = settle(before, subject, period_id, rule_id, decision, amount_minor, receipt, held)
+            self._after[key] = settled.entitlement
+            if settled.order is not None:
+                self._new.append((rule, settled.order))
+            if settled.cancel:
+                self._cancel(key, settled.cancel)
+            if settled.claim_change_minor:
+                self._posting(period_id).claim(settled.claim_change_minor)
+                if settled.claim_change_minor > 0:
+                    self.findings.append(("overpaid", subject, f"{rule.rule.benefit} {rule.period.label}"))
+        for decision, count in enumerate(counts):
+            if count:
+                self.observer.count(DECISIONS, count, benefit=rule.rule.benefit, outcome=_OUTCOME[Decision(decision)])
+
+    def _posting(self, benefit_period_id: int) -> Posting:
+        return self._postings.setdefault(benefit_period_id, Posting())
+
+    def _cancel(self, key: tuple[str, int], sequences: Sequence[int]) -> None:
+        subject, period_id = key
+        kept: list[HeldRow] = []
+        for row in self._held[key]:
+            sequence, amount_minor, steps, _ = row
+            if sequence not in sequences:
+                kept.append(row)
+                continue
+            self._move(subject, period_id, sequence, Step.CANCEL, State.HELD, State.CANCELLED, 0, steps, "no_longer_owed", "", 0, amount_minor)
+        self._held[key] = kept
+
+    def _move(
+        self,
+        subject: str,
+        period_id: int,
+        sequence: int,
+        step: Step,
+        before: State,
+        after: State,
+        attempt: int,
+        steps: int,
+        reason: str,
+        account: str,
+        release_seq: int,
+        amount_minor: int,
+        cause: str = "",
+    ) -> None:
+        self._stand(subject, period_id, sequence, Move(after, attempt, steps + 1, release_seq, reason, account))
+        self._steps.append(
+            (
+                self.transaction.shard, period_id, sequence, steps + 1, before, after, attempt,
+                subject.encode(), step.value.encode(), reason.encode(), (cause or self._cause()).encode(),
+            )
+        )  # fmt: skip
+        self._posting(period_id).step(step, before, after, amount_minor)
+
+    def _stand(self, subject: str, period_id: int, sequence: int, move: Move) -> None:
+        """An order may move several times in a frame; where it stands at the end is written once."""
+        earlier = self._moves.get((subject, period_id, sequence))
+        if earlier is not None:
+            move = move._replace(release_seq=move.release_seq or earlier.release_seq, account=move.account or earlier.account)
+        self._moves[subject, period_id, sequence] = move
+
+    def _cause(self) -> str:
+        return f"{self.transaction.topic} {self.transaction.first_offset}-{self.transaction.end_offset}"
+
+    def answer(self, subject: str, period_id: int, sequence: int, step: Step, before: State, after: State, attempt: int, steps: int, reason: str, amount_minor: int, cause: str) -> None:
+        """A channel's answer moves an order."""
+        self._move(subject, period_id, sequence, step, before, after, attempt, steps, reason, "", 0, amount_minor, cause)
+
+    def release(self, history_of: Callable[[str], History]) -> None:
+        """Resolves payee and account of every order that has not left, and releases those that may."""
+        waiting = [(key, row) for key, rows in self._held.items() for row in rows]
+        places: dict[tuple[str, str], tuple[HoldReason | None, str, bytes]] = {}
+        for subject, rule in {(order.subject, rule) for rule, order in self._new} | {(key[0], self.rules[key[1]]) for key, _ in waiting if key[1] in self.rules}:
+            places[subject, rule.rule.benefit] = self._place(subject, rule, history_of(subject))
+        holders = self.transaction.holders(sorted({key for _, _, key in places.values() if key})) if places else {}
+        for (subject, benefit), (reason, account, account_key) in places.items():
+            if reason is None and holders.get(account_key, 0) > self.policy.max_subjects_per_account:
+                places[subject, benefit] = (HoldReason.ACCOUNT_SHARED, account, account_key)
+        for rule, order in sorted(self._new, key=lambda entry: (entry[1].subject, entry[0].benefit_period_id, entry[1].sequence)):
+            self._place_new(rule, order, places[order.subject, rule.rule.benefit])
+        for (subject, period_id), row in sorted(waiting):
+            if period_id in self.rules:
+                self._place_held(subject, self.rules[period_id], row, places[subject, self.rules[period_id].rule.benefit])
+
+    def _place(self, subject: str, rule: ActiveRule, history: History) -> tuple[HoldReason | None, str, bytes]:
+        """Where an order of this subject may go now: (why it may not, account, key of the account)."""
+        if self._alive.read(history)[0][0] is False:
+            return HoldReason.PAYEE_DECEASED, "", b""
+        assignment = resolve(history, rule.rule.benefit, self.today)
+        reason = check(assignment, self.policy, rule.rule.currency, self.today, 1)
+        if reason is not None or assignment is None:
+            return reason, "", b""
+        return None, assignment.account.text(), assignment.account.key()
+
+    def _guard(self, rule: ActiveRule, subject: str, amount_minor: int, reason: HoldReason | None) -> HoldReason | None:
+        entitlement = self.entitlement(subject, rule.benefit_period_id)
+        if entitlement is not None and entitlement.decision == Decision.UNDETERMINED:
+            return HoldReason.ENTITLEMENT_UNDETERMINED
+        above = rule.rule.review_above_minor
+        return HoldReason.ABOVE_REVIEW_LIMIT if reason is None and above is not None and amount_minor > above else reason
+
+    def _place_new(self, rule: ActiveRule, order: NewOrder, place: tuple[HoldReason | None, str, bytes]) -> None:
+        reason = self._guard(rule, order.subject, order.amount_minor, place[0])
+        state, release_seq, attempt, account = State.HELD, 0, 0, _NO_REASON
+        if reason is None:
+            self.release_seq += 1
+            state, release_seq, attempt, account = State.RELEASED, self.release_seq, 1, place[1].encode()
+        else:
+            self._after[order.subject, rule.benefit_period_id].held += 1
+        benefit, period = rule.rule.benefit, rule.period.label
+        self._rows.append(
+            (
+                self.transaction.shard, rule.benefit_period_id, order.sequence, order.kind, order.amount_minor, rule.rule_id, state, state, attempt, 0, release_seq,
+                order_id(benefit, order.subject, period, order.sequence), fingerprint(order.kind, order.amount_minor, rule.rule.currency),
+                order.subject.encode(), reason.value.encode() if reason else _NO_REASON, account,
+            )
+        )  # fmt: skip
+        self._posting(rule.benefit_period_id).order(order.amount_minor)
+
+    def _place_held(self, subject: str, rule: ActiveRule, row: HeldRow, place: tuple[HoldReason | None, str, bytes]) -> None:
+        sequence, amount_minor, steps, held_for = row
+        reason = self._guard(rule, subject, amount_minor, place[0])
+        period_id = rule.benefit_period_id
+        if reason is None:
+            self.release_seq += 1
+            key = subject, period_id
+            if key not in self._after:
+                self._after[key] = self._before[key]
+            self._after[key].held -= 1
+            self._move(subject, period_id, sequence, Step.RELEASE, State.HELD, State.RELEASED, 1, steps, "", place[1], self.release_seq, amount_minor)
+        elif reason.value != held_for:
+            self._stand(subject, period_id, sequence, Move(State.HELD, 0, steps, 0, reason.value, ""))
+
+    def write(self) -> None:
+        """Writes everything collected, in the order of the keys."""
+        added = [self._after[key] for key in sorted(self._after) if key not in self._before]
+        changed = [self._after[key] for key in sorted(self._after) if key in self._before]
+        self.transaction.add_entitlements(added)
+        self.transaction.change_entitlements(changed)
+        self.transaction.add_orders(self._rows)
+        self.transaction.move_orders([(key, self._moves[key]) for key in sorted(self._moves)])
+        self.transaction.add_steps(self._steps)
+        self.transaction.post({period_id: posting.transfers() for period_id, posting in self._postings.items()})
+        if self.findings:
+            self.transaction.add_findings(self.findings)
+        self._observe()
+
+    def _observe(self) -> None:
+        sums: dict[tuple[ActiveRule, int], list[int]] = {}
+        for rule, order in self._new:
+            total = sums.setdefault((rule, order.kind), [0, 0])
+            total[0] += 1
+            total[1] += order.amount_minor
+        for (rule, kind), (count, amount_minor) in sums.items():
+            name = Kind(kind).name.lower()
+            self.observer.count(ORDERS_CREATED, count, benefit=rule.rule.benefit, kind=name)
+            self.observer.count(ORDERS_CREATED_AMOUNT, amount_minor, benefit=rule.rule.benefit, currency=rule.rule.currency, kind=name)
+
+
+def alive_reader(registry: str = "residency") -> Reader:
+    """Asks whether a subject's death has been registered, whatever its day."""
+    return Reader([Question("residency.alive", registry, LAST_DAY, until="residency.death_date")])

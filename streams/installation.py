@@ -1,0 +1,89 @@
+"""An installation opened for work: its store, its log, its registries and the rules in force, from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from connectors.embedded_postgres import EmbeddedPostgres
+from connectors.registries import load_registries
+from connectors.segment_log import create_topic
+from connectors.store.rulebook import enlist
+from connectors.store.servers import Store
+from pipeline.accounts import AccountPolicy
+from pipeline.decisions import ActiveRule
+from pipeline.problems import Malformed, Problem
+from pipeline.registry import Registries
+from pipeline.rules import Period, Rule, load_rule, parse_period
+
+from .settings import Settings
+from .topics import ALL_TOPICS
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """What every command works with."""
+
+    settings: Settings
+    store: Store
+    registries: Registries
+
+    @property
+    def log_directory(self) -> Path:
+        """The segment log."""
+        return self.settings.home / "log"
+
+    @property
+    def bank_directory(self) -> Path:
+        """Files to and from the bank."""
+        return self.settings.home / "bank"
+
+    @property
+    def policy(self) -> AccountPolicy:
+        """What the account registry allows."""
+        return AccountPolicy()
+
+    def rules(self) -> list[ActiveRule]:
+        """The rules in force, enlisted in the store."""
+        return [self._activate(path) for path in self.settings.rules]
+
+    def _activate(self, path: Path) -> ActiveRule:
+        file, _, label = str(path).partition("@")
+        rule, period = read_rule(Path(file), self.registries), parse_period(label or "once")
+        if period.kind != rule.period_kind:
+            raise Malformed([Problem(str(path), f"{rule.benefit} is decided per {rule.period_kind}", f"Name the period after the path: {file}@2022-Q1 or {file}@2022.")])
+        return activate(self.store, rule, period, self.registries)
+
+
+def activate(store: Store, rule: Rule, period: Period, registries: Registries) -> ActiveRule:
+    """A rule that decides for a period, known to the store."""
+    numbers = enlist(store, rule_hash=rule.hash, benefit=rule.benefit, document=rule.text, period=period.label, currency=rule.currency)
+    return ActiveRule(rule, period, registries.catalogue, rule_id=numbers.rule_id, benefit_period_id=numbers.benefit_period_id)
+
+
+def read_rule(path: Path, registries: Registries) -> Rule:
+    """The rule of a document file; Malformed names the file where it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise Malformed([Problem(str(path), f"cannot be read: {error.strerror}", "Name the file of a rule document.")]) from None
+    except UnicodeDecodeError as error:
+        raise Malformed([Problem(str(path), f"is not UTF-8 text at byte {error.start}")]) from None
+    return load_rule(text, registries.catalogue)
+
+
+@contextmanager
+def opened(settings: Settings, *, provision: bool = True) -> Iterator[Installation]:
+    """The installation of the settings; an embedded one is started, and provisioned the first time."""
+    with ExitStack() as stack:
+        registries = load_registries(settings.registries)
+        urls = [url.get_secret_value() for url in settings.store_urls]
+        if not urls:
+            settings.home.mkdir(parents=True, exist_ok=True)
+            urls = [stack.enter_context(EmbeddedPostgres(settings.home / "store")).url]
+        store = Store.provision(urls, settings.shards) if provision and not settings.store_urls else Store.open(urls)
+        for topic in ALL_TOPICS:
+            create_topic(settings.home / "log", topic, store.shards)
+        yield Installation(settings, store, registries)

@@ -1,0 +1,291 @@
+"""A lane: the one writer of a shard. It takes frames of records and commits facts, decisions, orders, ledger and position together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+
+import structlog
+
+from connectors.failpoints import failpoint
+from connectors.store.frames import Claim, FrameTransaction, claim, frame_transaction, work_transaction
+from connectors.store.servers import Connection, Row
+from pipeline.accounts import AccountPolicy, account_keys
+from pipeline.decisions import ActiveRule
+from pipeline.facts import Disposition, History, Known, day, decode_history, encode_history, join
+from pipeline.observing import EVENTS_CONSUMED, EVENTS_PROCESSED, FRAME_DURATION, FRAMES, LAST_PROGRESS, STAGE_DURATION, Observer
+from pipeline.orders import PASSED, TRANSITIONS, State
+from pipeline.problems import Malformed, Problem
+from pipeline.receipts import Answer, decode_answer
+from pipeline.registry import Registries
+from pipeline.sharding import shard_of
+
+from .frame_orders import FrameOrders, alive_reader
+from .topics import RECEIPTS, REGISTRY_TOPICS, TOPICS
+
+log = structlog.get_logger("lane")
+
+Records = Sequence[tuple[bytes, bytes]]
+DeadLetter = tuple[int, bytes, bytes, list[dict[str, object]]]
+
+
+class Lane:
+    """Takes the frames of one shard. Not safe for several threads; one transaction is in flight at a time."""
+
+    def __init__(
+        self,
+        connection: Connection[Row],
+        held: Claim,
+        shards: int,
+        registries: Registries,
+        rules: Sequence[ActiveRule],
+        policy: AccountPolicy,
+        observer: Observer,
+        today: Callable[[], date],
+    ) -> None:
+        self.connection, self.claim, self.shards, self.registries, self.policy, self.observer = connection, held, shards, registries, policy, observer
+        self.rules = {rule.benefit_period_id: rule for rule in rules}
+        self.today = today
+        self._periods = {(rule.rule.benefit, rule.period.label): rule.benefit_period_id for rule in rules}
+        self._alive = alive_reader()
+
+    @classmethod
+    def take_over(cls, connection: Connection[Row], shard: int, owner: str, **wiring: object) -> Lane:
+        """Claims the shard and makes its lane."""
+        return cls(connection, claim(connection, shard, owner, TOPICS), **wiring)  # type: ignore[arg-type]
+
+    def position(self, topic: str) -> int:
+        """The next offset to take."""
+        return self.claim.positions[topic]
+
+    def take(self, topic: str, first_offset: int, records: Records) -> None:
+        """Takes a frame: everything that follows from these records is committed with the position, or nothing is."""
+        started = time.perf_counter()
+        end_offset = first_offset + len(records)
+        with frame_transaction(self.connection, self.claim, topic, first_offset, end_offset) as transaction:
+            orders = self._orders(transaction)
+            if topic in REGISTRY_TOPICS:
+                dispositions = self._take_events(transaction, orders, topic, records)
+            elif topic == RECEIPTS:
+                dispositions = self._take_answers(transaction, orders, records)
+            else:
+                raise ValueError(f"{topic} is not an input of a lane")
+            failpoint("after_fold")
+            orders.write()
+            transaction.close_frame(*dispositions, orders.release_seq)
+            failpoint("before_commit")
+        failpoint("after_commit")
+        self.claim.release_seq = orders.release_seq
+        self.claim.positions[topic] = end_offset
+        self._observe(topic, len(records), dispositions, started)
+
+    def _observe(self, topic: str, records: int, dispositions: tuple[int, int, int, int], started: float) -> None:
+        taken_s = time.perf_counter() - started
+        self.observer.count(EVENTS_CONSUMED, records, topic=topic)
+        for outcome, count in zip(Disposition, dispositions, strict=True):
+            if count:
+                self.observer.count(EVENTS_PROCESSED, count, topic=topic, outcome=outcome.value)
+        self.observer.count(FRAMES)
+        self.observer.observe(FRAME_DURATION, taken_s)
+        self.observer.gauge(LAST_PROGRESS, time.time())
+        log.debug("frame", shard=self.claim.shard, topic=topic, end=self.claim.positions[topic], records=records, seconds=round(taken_s, 4))
+
+    # Registry events.
+
+    def _take_events(self, transaction: FrameTransaction, orders: FrameOrders, topic: str, records: Records) -> tuple[int, int, int, int]:
+        lap = Laps(self.observer)
+        events, dead = self._decode(topic, transaction.first_offset, records)
+        lap("decode")
+        kept = transaction.histories(list(events))
+        orders.load(list(kept))
+        lap("read")
+        counts = dict.fromkeys(Disposition, 0)
+        counts[Disposition.DEAD_LETTER] = len(dead)
+        histories: dict[str, History] = {}
+        added: list[tuple[str, bytes]] = []
+        changed: list[tuple[str, bytes]] = []
+        asked: dict[int, list[tuple[str, History]]] = {period_id: [] for period_id in self.rules}
+        holders: tuple[list[tuple[bytes, str]], list[tuple[bytes, str]]] = ([], [])
+        for subject in sorted(events):
+            before = kept.get(subject)
+            history_before = decode_history(before) if before is not None else ()
+            history, dispositions = join(history_before, events[subject])
+            for event, disposition in zip(events[subject], dispositions, strict=True):
+                counts[disposition] += 1
+                if disposition is Disposition.CONFLICT:
+                    orders.findings.append(("event_id_conflict", subject, f"{event.registry}/{event.id}"))
+                    log.warning("event id reused with other content", shard=self.claim.shard, subject=subject, event=event.id)
+            histories[subject] = history
+            if history is history_before:
+                continue
+            (added if before is None else changed).append((subject, encode_history(history)))
+            fresh = [event for event, disposition in zip(events[subject], dispositions, strict=True) if disposition is not Disposition.DUPLICATE]
+            self._note(orders, holders, subject, history_before, history, fresh)
+            for period_id, rule in self.rules.items():
+                if before is None or any(rule.concerns(event) for event in fresh):
+                    asked[period_id].append((subject, history))
+        lap("fold")
+        for period_id, subjects in asked.items():
+            orders.settle(self.rules[period_id], self.rules[period_id].decide(subjects))
+        lap("decide")
+        transaction.change_holders(*holders)
+        orders.release(histories.__getitem__)
+        lap("order")
+        transaction.add_histories(added)
+        transaction.change_histories(changed)
+        if dead:
+            transaction.add_dead_letters(dead)
+        lap("write")
+        return counts[Disposition.APPLIED], counts[Disposition.DUPLICATE], counts[Disposition.CONFLICT], counts[Disposition.DEAD_LETTER]
+
+    def _decode(self, topic: str, first_offset: int, records: Records) -> tuple[dict[str, list[Known]], list[DeadLetter]]:
+        decode, shards, shard = self.registries.decode, self.shards, self.claim.shard
+        events: dict[str, list[Known]] = {}
+        dead: list[DeadLetter] = []
+        for index, (key, value) in enumerate(records):
+            try:
+                event = decode(value)
+                subject = event.subject
+                if shard_of(subject, shards) != shard:
+                    raise Malformed([Problem("key", f"subject {subject!r} belongs to shard {shard_of(subject, shards)}, not {shard}", "Key the record by its subject.")])
+                if self.registries.topic_of[event.known.registry] != topic:
+                    raise Malformed([Problem("type", f"{event.known.type} of {event.known.registry} does not belong on {topic}", "Send it to its registry's topic.")])
+            except Malformed as malformed:
+                dead.append((first_offset + index, key, value, problems_json(malformed)))
+                log.warning("dead letter", shard=shard, topic=topic, offset=first_offset + index, problems=len(malformed.problems))
+                continue
+            known = events.get(subject)
+            if known is None:
+                events[subject] = [event.known]
+            else:
+                known.append(event.known)
+        return events, dead
+
+    def _note(
+        self,
+        orders: FrameOrders,
+        holders: tuple[list[tuple[bytes, str]], list[tuple[bytes, str]]],
+        subject: str,
+        before: History,
+        after: History,
+        fresh: Sequence[Known],
+    ) -> None:
+        """Follows what new events mean beside the rules: whose account is whose, and a death after the money left."""
+        for event in fresh:
+            if event.registry == "accounts" or event.withdraws:
+                had, has = account_keys(before), account_keys(after)
+                holders[0].extend((key, subject) for key in had - has)
+                holders[1].extend((key, subject) for key in has - had)
+                break
+        if any("residency.death_date" in event.values for event in fresh) and orders.left(subject):
+            orders.findings.append(("death_after_release", subject, ""))
+
+    # Answers of the bank.
+
+    def _take_answers(self, transaction: FrameTransaction, orders: FrameOrders, records: Records) -> tuple[int, int, int, int]:
+        answers: list[tuple[int, Answer, tuple[str, int, int]]] = []
+        dead: list[DeadLetter] = []
+        for index, (key, value) in enumerate(records):
+            offset = transaction.first_offset + index
+            try:
+                answer = decode_answer(value)
+                period_id = self._periods.get((answer.benefit, answer.period))
+                if period_id is None:
+                    raise Malformed([Problem("benefit", f"no active rule for {answer.benefit} {answer.period}")])
+            except Malformed as malformed:
+                dead.append((offset, key, value, problems_json(malformed)))
+                continue
+            answers.append((index, answer, (answer.subject, period_id, answer.sequence)))
+        standing = transaction.orders_of(sorted({order for _, _, order in answers}))
+        applied = duplicate = 0
+        for index, answer, order in answers:
+            problem = None
+            if order not in standing:
+                problem = Problem("sequence", f"there is no order {answer.sequence} of {answer.subject} for {answer.benefit} {answer.period}")
+            else:
+                state, attempt, steps, amount_minor = standing[order]
+                after = TRANSITIONS.get((State(state), answer.step))
+                if answer.attempt != attempt:
+                    problem = Problem("attempt", f"attempt {answer.attempt} is not the order's attempt {attempt}")
+                elif after is not None:
+                    orders.answer(*order, answer.step, State(state), after, attempt, steps, answer.reason, amount_minor, answer.cause)
+                    standing[order] = (after, attempt, steps + 1, amount_minor)
+                    applied += 1
+                elif state in PASSED.get(answer.step, ()):
+                    duplicate += 1
+                else:
+                    problem = Problem("step", f"{answer.step.value} does not follow {State(state).name.lower()}", "Ask the bank which of its answers holds.")
+                    orders.findings.append(("contradicting_answer", answer.subject, answer.id))
+            if problem is not None:
+                key, value = records[index]
+                dead.append((transaction.first_offset + index, key, value, problems_json(Malformed([problem]))))
+        if dead:
+            transaction.add_dead_letters(dead)
+        return applied, duplicate, 0, len(dead)
+
+    # What is known already, looked at again.
+
+    def activate(self, rule: ActiveRule, chunk: int = 5_000) -> int:
+        """Decides everybody already known under a rule that has not decided them yet; goes on where it was stopped."""
+        decided, done = 0, False
+        while not done:
+            with work_transaction(self.connection, self.claim, "activation") as transaction:
+                subject, done = transaction.activation(rule.benefit_period_id, rule.rule_id)
+                if done:
+                    break
+                rows = transaction.histories_after(subject, chunk)
+                histories = {known: decode_history(history) for known, history in rows}
+                orders = self._orders(transaction)
+                orders.load(list(histories))
+                orders.settle(rule, rule.decide(list(histories.items())))
+                self._finish(transaction, orders, histories.__getitem__)
+                done = len(rows) < chunk
+                transaction.set_activation(rule.benefit_period_id, rule.rule_id, rows[-1][0] if rows else subject, done)
+            self.claim.release_seq = orders.release_seq
+            decided += len(rows)
+        return decided
+
+    def review_held(self, chunk: int = 5_000) -> None:
+        """Resolves the accounts of all held orders again: an account may have become valid, or no longer be shared, by the day."""
+        subject = ""
+        while True:
+            with work_transaction(self.connection, self.claim, "review") as transaction:
+                holding = transaction.holding_after(subject, chunk)
+                if not holding:
+                    return
+                kept = {known: decode_history(history) for known, history in transaction.histories(holding).items()}
+                orders = self._orders(transaction)
+                orders.load(holding)
+                self._finish(transaction, orders, kept.__getitem__)
+            self.claim.release_seq = orders.release_seq
+            subject = holding[-1]
+
+    def _orders(self, transaction: FrameTransaction) -> FrameOrders:
+        return FrameOrders(transaction, self.rules, self.policy, self._alive, day(self.today()), self.observer)
+
+    @staticmethod
+    def _finish(transaction: FrameTransaction, orders: FrameOrders, history_of: Callable[[str], History]) -> None:
+        orders.release(history_of)
+        orders.write()
+        transaction.set_release_seq(orders.release_seq)
+
+
+class Laps:
+    """Times the stages of a frame."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer, self._last = observer, time.perf_counter()
+
+    def __call__(self, stage: str) -> None:
+        now = time.perf_counter()
+        self._observer.observe(STAGE_DURATION, now - self._last, stage=stage)
+        self._last = now
+
+
+def problems_json(malformed: Malformed) -> list[dict[str, object]]:
+    """Problems as they are stored; PostgreSQL's JSON has no NUL character."""
+    return [
+        {name: value.replace("\0", "\\0") if isinstance(value, str) else value for name, value in (("place", p.place), ("message", p.message), ("mend", p.mend))}
+        for p in malformed.problems
+    ]

@@ -1,0 +1,138 @@
+"""The lanes of one process: claims its shards, takes frames from their topics until told to stop, reports how far it came."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection as Pipe
+
+import structlog
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from connectors.segment_log import LogReader
+from connectors.store.servers import StoreAway, connect
+from pipeline.decisions import ActiveRule
+from pipeline.observing import POSITION_CONFLICTS, STORE_RETRIES, STORE_TRANSACTION, Observer, Recorder
+from connectors.store.frames import Replaced
+
+from . import logs
+from .installation import Installation, opened
+from .lane import Lane
+from .settings import Settings
+from .topics import TOPICS
+
+log = structlog.get_logger("lanes")
+
+PATIENCE_S = 120.0
+"""How long a store may be away before the process gives up."""
+
+
+class Lanes:
+    """The lanes of some shards of one server, on one connection."""
+
+    def __init__(self, installation: Installation, rules: Sequence[ActiveRule], shards: Sequence[int], observer: Observer) -> None:
+        self._installation, self._rules, self._shards, self._observer = installation, rules, tuple(shards), observer
+        self._readers = {(topic, shard): LogReader(installation.log_directory, topic, shard) for shard in shards for topic in TOPICS}
+        self._lanes: dict[int, Lane] = {}
+        self._stack = ExitStack()
+
+    @property
+    def positions(self) -> dict[tuple[str, int], int]:
+        """The next offset of every topic and shard."""
+        return {(topic, shard): lane.position(topic) for shard, lane in self._lanes.items() for topic in TOPICS}
+
+    def claim(self) -> None:
+        """Takes the shards over, decides whom a new rule has not decided yet, and looks at the held orders again."""
+        self._stack.close()
+        owner = f"{os.uname().nodename}:{os.getpid()}"
+        for url in dict.fromkeys(self._installation.store.url_of(shard) for shard in self._shards):
+            connection = self._stack.enter_context(connect(url, f"payout lanes {os.getpid()}", lane=True))
+            for shard in self._shards:
+                if self._installation.store.url_of(shard) == url:
+                    self._lanes[shard] = Lane.take_over(
+                        connection, shard, owner,
+                        shards=self._installation.store.shards, registries=self._installation.registries, rules=self._rules,
+                        policy=self._installation.policy, observer=self._observer, today=lambda: datetime.now(UTC).date(),
+                    )  # fmt: skip
+        for shard, lane in self._lanes.items():
+            for rule in self._rules:
+                decided = lane.activate(rule)
+                if decided:
+                    log.info("activation", shard=shard, benefit=rule.rule.benefit, rule=rule.rule.hash[:12], subjects=decided)
+            lane.review_held()
+
+    def step(self) -> int:
+        """Takes at most one frame of each topic of each shard; gives the number of records."""
+        taken = 0
+        for shard, lane in self._lanes.items():
+            for topic in TOPICS:
+                started = time.perf_counter()
+                frame = self._readers[topic, shard].read(lane.position(topic), max_records=self._installation.settings.frame_records)
+                if frame.values:
+                    lane.take(topic, frame.first_offset, list(zip(frame.keys, frame.values, strict=True)))
+                    self._observer.observe(STORE_TRANSACTION, time.perf_counter() - started)
+                    taken += len(frame.values)
+        return taken
+
+    def patient_step(self) -> int:
+        """A step that waits for a store that is away: claims again, since the position tells what was committed."""
+        for attempt in Retrying(
+            retry=retry_if_exception_type(StoreAway), wait=wait_exponential_jitter(0.2, 5), stop=stop_after_delay(PATIENCE_S), before_sleep=self._told, reraise=True
+        ):
+            with attempt:
+                if attempt.retry_state.attempt_number > 1 or not self._lanes:
+                    self.claim()
+                return self.step()
+        raise AssertionError("tenacity re-raises")
+
+    def _told(self, state: RetryCallState) -> None:
+        self._observer.count(STORE_RETRIES, reason="away")
+        log.warning("the store is away, trying again", error=str(state.outcome.exception() if state.outcome else ""), attempt=state.attempt_number)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._stack.close()
+
+
+@contextmanager
+def lanes_of(installation: Installation, shards: Sequence[int], observer: Observer) -> Iterator[Lanes]:
+    """Lanes in this process, claimed."""
+    lanes = Lanes(installation, installation.rules(), shards, observer)
+    try:
+        lanes.claim()
+        yield lanes
+    finally:
+        lanes.close()
+
+
+def work(settings: Settings, shards: Sequence[int], pipe: Pipe) -> None:
+    """The main function of a lane process: reports (positions, observations) through the pipe until it closes or says stop."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to stop
+    logs.configure(settings.log_level, settings.log_format, settings.home)
+    recorder = Recorder()
+    failure = ""
+    try:
+        with opened(settings, provision=False) as installation, lanes_of(installation, shards, recorder) as lanes:
+            pipe.send((lanes.positions, recorder.take(), ""))
+            reported = time.monotonic()
+            while True:
+                taken = lanes.patient_step()
+                if not taken or time.monotonic() - reported > 0.2:
+                    pipe.send((lanes.positions, recorder.take(), ""))
+                    reported = time.monotonic()
+                if pipe.poll(0 if taken else 0.02):
+                    pipe.recv()
+                    return
+    except (EOFError, BrokenPipeError):
+        log.warning("the parent process is gone, the lanes stop", shards=list(shards))
+        return
+    except Replaced as error:
+        recorder.count(POSITION_CONFLICTS)
+        failure = str(error)
+    except StoreAway as error:
+        failure = f"the store stayed away for {PATIENCE_S:.0f} s: {error}"
+    pipe.send(({}, recorder.take(), failure))

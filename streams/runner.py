@@ -1,0 +1,196 @@
+"""The embedded runner: lanes in one or more processes, the relay and the bank desk beside them, until stopped or until idle."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.process import BaseProcess
+from types import FrameType
+
+import structlog
+
+from connectors.bank.answers import Expected
+from connectors.bank.initiation import Debtor
+from connectors.segment_log import LogReader, LogWriter
+from connectors.store.servers import connect
+from pipeline.observing import LAG, Observer, report
+
+from .bank_desk import BankDesk
+from .installation import Installation
+from .lanes import Lanes, lanes_of, work
+from .relay import Relay
+from .topics import TOPICS
+
+log = structlog.get_logger("runner")
+
+PAUSE_S = 0.02
+"""How long the runner rests when there was nothing to do."""
+
+
+class LaneFailed(RuntimeError):
+    """A process of lanes ended by itself: what it said, and that running again goes on from the committed positions."""
+
+
+class Progress:
+    """How far the lanes are: called with (records taken, records in the log) whenever it may have changed."""
+
+    def __call__(self, done: int, total: int) -> None:
+        """Shows nothing."""
+
+
+class _Here:
+    """Lanes inside this process."""
+
+    def __init__(self, lanes: Lanes) -> None:
+        self._lanes = lanes
+
+    def step(self) -> int:
+        return self._lanes.patient_step()
+
+    @property
+    def positions(self) -> dict[tuple[str, int], int]:
+        return self._lanes.positions
+
+
+class _Apart:
+    """Lanes in processes of their own, each with a part of the shards."""
+
+    def __init__(self, installation: Installation, processes: int, observer: Observer, stack: ExitStack) -> None:
+        self._observer = observer
+        self.positions: dict[tuple[str, int], int] = {}
+        self._workers: list[tuple[BaseProcess, Pipe]] = []
+        context = multiprocessing.get_context("spawn")
+        stack.callback(self._stop)
+        for number in range(processes):
+            ours, theirs = context.Pipe()
+            shards = range(number, installation.store.shards, processes)
+            process = context.Process(target=work, args=(installation.settings, shards, theirs), name=f"lanes {number}")
+            process.start()
+            theirs.close()
+            self._workers.append((process, ours))
+
+    def step(self) -> int:
+        heard = 0
+        for process, pipe in self._workers:
+            try:
+                while pipe.poll():
+                    positions, observations, failure = pipe.recv()
+                    if failure:
+                        raise LaneFailed(failure)
+                    heard += sum(positions.values()) - sum(self.positions.get(key, 0) for key in positions)
+                    self.positions.update(positions)
+                    report(observations, self._observer)
+            except (EOFError, ConnectionResetError):
+                process.join(5)
+                raise LaneFailed(
+                    f"the process of {process.name} ended with code {process.exitcode}; run again, it goes on from the committed positions"
+                ) from None
+        return heard
+
+    def _stop(self) -> None:
+        for _, pipe in self._workers:
+            try:
+                pipe.send("stop")
+            except OSError:
+                continue  # it is gone already
+        for process, pipe in self._workers:
+            process.join(30)
+            if process.is_alive():
+                process.terminate()
+                process.join(5)
+            pipe.close()
+
+
+class Runner:
+    """Everything that runs on one machine: `step` does what there is to do, `run` repeats it."""
+
+    def __init__(self, installation: Installation, observer: Observer, lanes: _Here | _Apart, stack: ExitStack) -> None:
+        settings, store = installation.settings, installation.store
+        self._installation, self._observer, self._lanes = installation, observer, lanes
+        self._ends = {(topic, shard): LogReader(installation.log_directory, topic, shard) for topic in TOPICS for shard in range(store.shards)}
+        writer = stack.enter_context(LogWriter(installation.log_directory))
+        self._relays: list[Relay] = []
+        self._desks: list[BankDesk] = []
+        debtor = Debtor(settings.bank.debtor_name, {"scheme": "iban", "iban": settings.bank.debtor_account.get_secret_value()}, settings.bank.debtor_agent_bic)
+        expected = Expected(bank_bic=settings.bank.bank_bic, initiating_party=settings.bank.debtor_name)
+        for server, url in enumerate(store.urls):
+            connection = stack.enter_context(connect(url, "payout relay"))
+            shards = store.shards_of(server)
+            self._relays += [Relay(connection, writer, shard) for shard in shards]
+            self._desks.append(
+                BankDesk(
+                    connection, writer, installation.log_directory, installation.bank_directory, shards, store.shards, debtor, expected,
+                    settings.bank.batch_size, observer, lambda: datetime.now(UTC),
+                )
+            )  # fmt: skip
+        resumed = sum(desk.resume() for desk in self._desks)
+        if resumed:
+            log.info("submissions of an interrupted run were put out again", count=resumed)
+
+    def ends(self) -> dict[tuple[str, int], int]:
+        """The end of the log per topic and shard."""
+        return {key: reader.end_offset() for key, reader in self._ends.items()}
+
+    def step(self) -> tuple[int, bool]:
+        """One round: (what was done, whether the lanes had everything when it began)."""
+        done = self._lanes.step()
+        positions, ends = self._lanes.positions, self.ends()
+        caught_up = all(positions.get(key, -1) == end for key, end in ends.items())
+        done += sum(relay.step() for relay in self._relays)
+        done += sum(desk.submit() + desk.receive() for desk in self._desks)
+        return done, caught_up
+
+    def run(self, *, until_idle: bool, stop: Callable[[], bool] = lambda: False, progress: Progress | None = None) -> None:
+        """Repeats until told to stop or, with `until_idle`, until there is nothing left to do anywhere."""
+        told = 0.0
+        while not stop():
+            done, caught_up = self.step()
+            if progress is not None:
+                progress(sum(self._lanes.positions.values()), sum(self.ends().values()))
+            if until_idle and caught_up and not done:
+                return
+            if time.monotonic() - told > 1:
+                self._tell_lag()
+                told = time.monotonic()
+            if not done:
+                time.sleep(PAUSE_S)
+
+    def _tell_lag(self) -> None:
+        positions = self._lanes.positions
+        for (topic, shard), end in self.ends().items():
+            self._observer.gauge(LAG, end - positions.get((topic, shard), 0), topic=topic, shard=str(shard))
+
+
+@contextmanager
+def runner_of(installation: Installation, observer: Observer, processes: int | None = None) -> Iterator[Runner]:
+    """A runner with its lanes: in this process with `processes` = 0, else in that many others."""
+    count = installation.settings.processes if processes is None else processes
+    with ExitStack() as stack:
+        lanes: _Here | _Apart
+        if count == 0:
+            lanes = _Here(stack.enter_context(lanes_of(installation, range(installation.store.shards), observer)))
+        else:
+            installation.rules()  # enlists each rule once, before several processes ask for its number
+            lanes = _Apart(installation, min(count, installation.store.shards), observer, stack)
+        yield Runner(installation, observer, lanes, stack)
+
+
+@contextmanager
+def signals() -> Iterator[Callable[[], bool]]:
+    """Whether SIGINT or SIGTERM has come: the work in hand is finished, then the runner stops."""
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
