@@ -63,6 +63,7 @@ Reader = Callable[[Envelope, bytes], Event | None]
 
 decode_envelope: Callable[[bytes], Envelope] = msgspec.json.Decoder(_RawEnvelope).decode
 _encode = msgspec.json.Encoder().encode
+_fresh_digest = blake2b(digest_size=8).copy
 
 
 def reader(registry: Registry, event: EventType, is_clean: Check) -> Reader:
@@ -78,7 +79,8 @@ def reader(registry: Registry, event: EventType, is_clean: Check) -> Reader:
         data = envelope.data = decode_data(envelope.data)
         sequence = "0" if envelope.sequence is UNSET else envelope.sequence
         time = envelope.time
-        if not _attributes_good(envelope.id + envelope.subject, sequence, time):
+        codes = envelope.id + envelope.subject
+        if not (codes.isascii() and codes.isprintable() and " " not in codes and OLDEST_YEAR <= time.year <= NEWEST_YEAR and is_sequence(sequence)):
             return None
         values: dict[str, Value] = {key: value for key, value in zip(keys, get(data), strict=True) if value is not UNSET}
         interval = valid_time(data)
@@ -108,12 +110,9 @@ def reader(registry: Registry, event: EventType, is_clean: Check) -> Reader:
     return read
 
 
-def _attributes_good(codes: str, sequence: str, time: datetime) -> bool:
-    return (
-        codes.isascii() and codes.isprintable() and " " not in codes
-        and sequence.isascii() and sequence.isdigit() and len(sequence) <= 18
-        and OLDEST_YEAR <= time.year <= NEWEST_YEAR
-    )  # fmt: skip
+def is_sequence(text: str) -> bool:
+    """Whether a sequence number is 1 to 18 digits."""
+    return text.isascii() and text.isdigit() and len(text) <= 18
 
 
 def _single_keys(raw: bytes, canonical: bytes) -> bool:
@@ -128,7 +127,9 @@ def _digest(envelope: Envelope, canonical: bytes) -> bytes:
     ):  # fmt: skip
         envelope.datacontenttype = envelope.dataschema = envelope.partitionkey = envelope.traceparent = envelope.tracestate = UNSET
         canonical = _encode(envelope)
-    return blake2b(canonical, digest_size=8).digest()
+    state = _fresh_digest()
+    state.update(canonical)
+    return state.digest()
 
 
 class _Shape:
