@@ -26,7 +26,7 @@ OUTCOME_OF_STATUS: dict[str, Outcome] = {
 """ISO 20022 payment status codes, as far as they matter to an order. Pending says nothing yet: the order stays sent."""
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Answer(msgspec.Struct, frozen=True, gc=False):
     """What the bank says of one transfer. Amount and day are None where the bank leaves them out."""
 
     end_to_end_id: str
@@ -35,7 +35,6 @@ class Answer(msgspec.Struct, frozen=True):
     amount_minor: int | None = None
     currency: str = ""
     day: date | None = None
-    instruction_id: str = ""
     original_message_id: str = ""
 
 
@@ -75,9 +74,14 @@ def read_answers(data: bytes, *, expected: Expected | None = None) -> BankMessag
     name = message_name(data, READABLE)
     reading = Reading(ISO + name)
     reader = (_StatusReport if name.startswith("pain") else _Notification)(reading, expected or Expected())
-    handlers = {reading.path(tag): handler for tag, handler in reader.handlers.items()}
-    for element in elements(data, list(handlers)):
-        handlers[element.tag](element)
+    handlers, found = {reading.path(tag): handler for tag, handler in reader.handlers.items()}, reader.found
+    # small elements are met on the way and kept: asking each transfer for its parts afterwards takes three times as long
+    for element in elements(data, [*handlers, *map(reading.path, reader.parts)]):
+        tag = element.tag
+        if (handler := handlers.get(tag)) is None:
+            found[tag] = element
+        else:
+            handler(element)
     message = reader.message()
     if not message.message_id:
         reading.problems.append(Problem("GrpHdr.MsgId", "the message has no id", "ask the bank for a right file"))
@@ -89,11 +93,14 @@ def read_answers(data: bytes, *, expected: Expected | None = None) -> BankMessag
 class _StatusReport:
     """pain.002 while it is read."""
 
+    parts = ("OrgnlEndToEndId", "TxSts", "InstdAmt")
+
     def __init__(self, reading: Reading, expected: Expected) -> None:
         self.handlers = {"GrpHdr": self.header, "TxInfAndSts": self.transfer, "OrgnlGrpInfAndSts": self.batch, "OrgnlPmtInfAndSts": self.payment}
         self._reading, self._expected = reading, expected
-        self._end_to_end_id, self._instruction_id, self._status = (reading.path(tag) for tag in ("OrgnlEndToEndId", "OrgnlInstrId", "TxSts"))
-        self._reason, self._amount, self._accepted_at = (reading.path(tag) for tag in ("StsRsnInf/Rsn/Cd", "OrgnlTxRef/Amt/InstdAmt", "AccptncDtTm"))
+        self.found: dict[str, Element] = {}
+        self._id, self._status, self._amount = map(reading.path, self.parts)
+        self._reason = reading.path("StsRsnInf/Rsn/Cd")
         self._answers: list[Answer] = []
         self._count: defaultdict[str, int] = defaultdict(int)
         self._sum: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -125,20 +132,19 @@ class _StatusReport:
         self._tallies += element.iterfind(reading.path("NbOfTxsPerSts"))
 
     def transfer(self, element: Element) -> None:
-        status = element.findtext(self._status) or ""
-        end_to_end_id = element.findtext(self._end_to_end_id) or ""
+        found = self.found
+        status, end_to_end_id = _text(found.get(self._status)), _text(found.get(self._id))
         outcome = OUTCOME_OF_STATUS.get(status)
         if outcome is None or not end_to_end_id:
-            self._reading.problem(
-                element, f"TxInfAndSts[{len(self._answers)}]", f"end-to-end id {end_to_end_id!r} has the status {status!r}", "both must be known"
-            )
+            place, message = f"TxInfAndSts[{len(self._answers)}]", f"end-to-end id {end_to_end_id!r} has the status {status!r}"
+            self._reading.problem(element, place, message, "both must be known")
             outcome = "pending"
-        amount_minor, currency = self._reading.money(element.find(self._amount), f"TxInfAndSts[{len(self._answers)}].InstdAmt")
-        day = self._reading.day(element, "AccptncDtTm") if element.find(self._accepted_at) is not None else self._day
-        reason = (element.findtext(self._reason) or "") if outcome != "accepted" else ""
+        amount_minor, currency = self._reading.money(found.get(self._amount), "TxInfAndSts.OrgnlTxRef.InstdAmt")
+        reason = (element.findtext(self._reason) or "") if outcome in ("rejected", "pending") else ""
         self._count[status] += 1
         self._sum[status, currency] += amount_minor or 0
-        self._answers.append(Answer(end_to_end_id, outcome, reason, amount_minor, currency, day, element.findtext(self._instruction_id) or ""))
+        self._answers.append(Answer(end_to_end_id, outcome, reason, amount_minor, currency, self._day, self._original_message_id))
+        found.clear()
         element.clear()
 
     def message(self) -> BankMessage:
@@ -149,8 +155,7 @@ class _StatusReport:
             place, mend = "OrgnlPmtInfAndSts", "our messages hold one payment information; ask the bank what it answers"
             self._reading.problems.append(Problem(place, f"payment informations have the statuses {sorted(status for status, _ in statuses)}", mend))
         status, reason = statuses.pop() if statuses else (self._group_status, "")
-        answers = [msgspec.structs.replace(answer, original_message_id=self._original_message_id) for answer in self._answers]
-        return BankMessage("pain.002", self._message_id, self._original_message_id, answers, status, reason or self._group_reason)
+        return BankMessage("pain.002", self._message_id, self._original_message_id, self._answers, status, reason or self._group_reason)
 
     def _check(self, tally: Element) -> None:
         """The bank's count per status against the listed transfers; what an exceptions-only report leaves out is not counted."""
@@ -163,24 +168,47 @@ class _StatusReport:
             self._reading.tally(tally, f"NbOfTxsPerSts[{status}].DtldCtrlSum", self._reading.text(tally, "DtldCtrlSum"), _total(sums))
 
 
+class _Detail(msgspec.Struct, gc=False):
+    """One transfer within a booked entry."""
+
+    end_to_end_id: str
+    original_message_id: str
+    amount_minor: int | None
+    currency: str
+    direction: str
+    returned: bool
+    reason: str
+
+
 class _Notification:
     """camt.054 while it is read: booked debits settle an order, booked credits with return information give one back."""
 
+    parts = ("EndToEndId", "MsgId")
+
     def __init__(self, reading: Reading, expected: Expected) -> None:
-        self.handlers = {"GrpHdr": self.header, "Acct": self.account, "TxDtls": self.transfer, "Ntry": self.entry, "Ntfctn": self.notification}
+        self.handlers = {
+            "GrpHdr": self.header,
+            "Acct": self.account,
+            "Amt": self.own,
+            "CdtDbtInd": self.own,
+            "RtrInf": self.returned,
+            "TxDtls": self.transfer,
+            "Ntry": self.entry,
+            "Ntfctn": self.notification,
+        }
+        self.found: dict[str, Element] = {}
         self._reading, self._expected = reading, expected
-        self._references = reading.path("Refs")
-        self._end_to_end_id, self._instruction_id, self._original_message_id = (reading.path(tag) for tag in ("EndToEndId", "InstrId", "MsgId"))
-        self._amount, self._direction, self._reason = (reading.path(tag) for tag in ("Amt", "CdtDbtInd", "RtrInf/Rsn/Cd"))
-        self._returned = reading.path("RtrInf")
+        self._id, self._original = map(reading.path, self.parts)
+        self._amount, self._direction, self._return, self._transfer = map(reading.path, ("Amt", "CdtDbtInd", "RtrInf", "TxDtls"))
         self._answers: list[Answer] = []
-        self._details: list[tuple[str, Answer, bool]] = []
+        self._details: list[_Detail] = []
         self._entries: list[tuple[str, int, str]] = []
         self._message_id = ""
         self._other = 0
 
     def header(self, element: Element) -> None:
         self._message_id, _ = _identity(self._reading, element)
+        self.found.clear()  # its MsgId is not that of an order
         self._reading.same(element, "GrpHdr.MsgRcpt", self._reading.text(element, "MsgRcpt/Nm"), self._expected.initiating_party, "the recipient")
 
     def account(self, element: Element) -> None:
@@ -188,37 +216,43 @@ class _Notification:
             self._reading.same(element, "Ntfctn.Acct", self._reading.text(element, "Id/IBAN"), self._expected.account_iban, "the account")
             self._reading.same(element, "Ntfctn.Acct.Svcr", self._reading.text(element, "Svcr/FinInstnId/BICFI"), self._expected.bank_bic, "the bank")
 
+    def own(self, element: Element) -> None:
+        """Amount and direction of a transfer itself, not those of its charges or of the entry around it."""
+        if element.getparent().tag == self._transfer:
+            self.found[element.tag] = element
+
+    def returned(self, element: Element) -> None:
+        self.found[element.tag] = element
+
     def transfer(self, element: Element) -> None:
-        references = element.find(self._references)
-        end_to_end_id = instruction_id = original_message_id = ""
-        if references is not None:
-            end_to_end_id = references.findtext(self._end_to_end_id) or ""
-            instruction_id = references.findtext(self._instruction_id) or ""
-            original_message_id = references.findtext(self._original_message_id) or ""
-        amount_minor, currency = self._reading.money(element.find(self._amount), f"Ntry[{len(self._entries)}].TxDtls[{len(self._details)}].Amt")
-        returned = element.find(self._returned) is not None
-        reason = (element.findtext(self._reason) or "") if returned else ""
-        answer = Answer(end_to_end_id, "returned" if returned else "settled", reason, amount_minor, currency, None, instruction_id, original_message_id)
-        self._details.append((element.findtext(self._direction) or "", answer, returned))
+        found = self.found
+        amount_minor, currency = self._reading.money(found.get(self._amount), f"Ntry[{len(self._entries)}].TxDtls.Amt")
+        returned = found.get(self._return)
+        reason = self._reading.text(returned, "Rsn/Cd") if returned is not None else ""
+        ids = _text(found.get(self._id)), _text(found.get(self._original))
+        self._details.append(_Detail(*ids, amount_minor, currency, _text(found.get(self._direction)), returned is not None, reason))
+        found.clear()
         element.clear()
 
     def entry(self, element: Element) -> None:
         reading, place, details = self._reading, f"Ntry[{len(self._entries)}]", self._details
-        direction, status = reading.text(element, "CdtDbtInd"), reading.text(element, "Sts/Cd")
+        direction, booked = reading.text(element, "CdtDbtInd"), reading.text(element, "Sts/Cd") == "BOOK"
         amount_minor, currency = reading.money(element.find(self._amount), f"{place}.Amt")
         day = reading.day(element, "BookgDt")
         self._entries.append((direction, amount_minor or 0, currency))
         self._details = []
-        if len(details) == 1 and details[0][1].amount_minor is None:
-            details = [(details[0][0], msgspec.structs.replace(details[0][1], amount_minor=amount_minor, currency=currency), details[0][2])]
-        if details and all(answer.currency == currency for _, answer, _ in details):
-            reading.tally(element, f"{place}.Amt", reading.text(element, "Amt"), _total({currency: sum(answer.amount_minor or 0 for _, answer, _ in details)}))
+        if len(details) == 1 and details[0].amount_minor is None:
+            details[0].amount_minor, details[0].currency = amount_minor, currency
+        if details and all(detail.currency == currency for detail in details):
+            reading.tally(element, f"{place}.Amt", reading.text(element, "Amt"), _total({currency: sum(detail.amount_minor or 0 for detail in details)}))
         for batch in element.iterfind(reading.path("NtryDtls/Btch/NbOfTxs")):
             reading.tally(batch, f"{place}.Btch.NbOfTxs", batch.text or "", len(details))
-        for own, answer, returned in details:
-            answers_an_order = answer.end_to_end_id not in ("", "NOTPROVIDED") and (own or direction) == ("CRDT" if returned else "DBIT") and status == "BOOK"
-            if answers_an_order:
-                self._answers.append(msgspec.structs.replace(answer, day=day))
+        for detail in details:
+            if booked and _answers_an_order(detail, direction):
+                outcome: Outcome = "returned" if detail.returned else "settled"
+                self._answers.append(
+                    Answer(detail.end_to_end_id, outcome, detail.reason, detail.amount_minor, detail.currency, day, detail.original_message_id)
+                )
             else:
                 self._other += 1
         self._other += not details
@@ -240,6 +274,16 @@ class _Notification:
     def message(self) -> BankMessage:
         originals = {answer.original_message_id for answer in self._answers}
         return BankMessage("camt.054", self._message_id, originals.pop() if len(originals) == 1 else "", self._answers, other_entries=self._other)
+
+
+def _answers_an_order(detail: _Detail, direction_of_entry: str) -> bool:
+    if detail.end_to_end_id in ("", "NOTPROVIDED"):
+        return False
+    return (detail.direction or direction_of_entry) == ("CRDT" if detail.returned else "DBIT")
+
+
+def _text(element: Element | None) -> str:
+    return (element.text or "") if element is not None else ""
 
 
 def _identity(reading: Reading, header: Element) -> tuple[str, date | None]:
