@@ -14,10 +14,11 @@ from typing import Protocol
 
 import rfc8785
 
-from ..documents import Node, Plain, parse_document
-from ..facts import LAST_DAY, day_date
-from ..money import minor_digits, parse_minor
-from ..problems import Malformed, Problem, suggestion
+from pipeline.documents import Node, Plain, parse_document
+from pipeline.facts import LAST_DAY, day_date
+from pipeline.money import minor_digits, parse_minor
+from pipeline.problems import Malformed, Problem, suggestion
+
 from . import document as shape
 from . import terms
 from .document import Document, Path, locate, read_shape
@@ -114,8 +115,12 @@ class _Checker:
             doc.benefit, rule_hash(self.root), doc.title, doc.owner, self.currency, doc.decides.for_, doc.decides.period, self.in_force,
             doc.decides.parameters_at, self.segments, tuple(self.facts.values()), self.parameters, conditions, exclusions, tuple(self.steps.values()),
             doc.amount.pay, doc.law, doc.payment, doc.limits, money["budget"], money["review"], doc.corrections, tuple(doc.not_encoded),
-            doc.approvals, tuple(case for case in cases if case), self.text,
+            doc.approvals, tuple(case for case in cases if case), self._needs_event_day(conditions + exclusions), self.text,
         )  # fmt: skip
+
+    def _needs_event_day(self, conditions: tuple[Condition, ...]) -> bool:
+        terms_read = [item.term for item in (*conditions, *self.steps.values())]
+        return self.doc.decides.parameters_at == "event.date" or any(leaf.op == "day" and leaf.value == "event.date" for term in terms_read for leaf in leaves(term))
 
     def bad(self, path: Path, message: str, mend: str = "", key: bool = False, offset: int = 0) -> None:
         self.problems.append(locate(self.root, path, message, mend, key, offset))
@@ -171,7 +176,7 @@ class _Checker:
         spec = self.catalogue.get(fact.from_)
         kind = Kind(_TERM_KIND.get(fact.type, fact.type), fact.per or "")
         if not self._claim(path, name):
-            return
+            return None
         self.names[name] = terms.UNKNOWN
         if spec is None:
             near = suggestion(fact.from_, self.catalogue)
@@ -258,7 +263,7 @@ class _Checker:
         path: Path = ("parameters", name)
         kind = Kind(_TERM_KIND.get(given.type, given.type), given.per or "")
         if not self._claim(path, name):
-            return
+            return None
         self.names[name] = terms.UNKNOWN
         self._law((*path, "law"), given.law)
         by, keys = self._keys((*path, "by"), given)
@@ -365,10 +370,10 @@ class _Checker:
             return self.bad(path, f"step {step.id!r} needs one of is, taper" if step.is_ is None else f"step {step.id!r} has both is and taper")
         term = self._expression((*path, "is"), step.is_) if step.is_ is not None else self._taper((*path, "taper"), step)
         if not self._claim((*path, "id"), step.id):
-            return
+            return None
         if term is None:
             self.names[step.id] = terms.UNKNOWN
-            return
+            return None
         try:
             term = self._finish(path, step, term)
             self.names[step.id] = terms.named("step", step.id, term.kind, term.low, term.high, term.den)

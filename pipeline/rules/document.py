@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from ..documents import Node, place_text
-from ..facts import day
-from ..problems import Malformed, Problem, suggestion
+from pipeline.documents import Node, place_text
+from pipeline.facts import day
+from pipeline.problems import Malformed, Problem, suggestion
 
 FORMAT = "benefit-rule/1"
 NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
@@ -340,7 +340,7 @@ def _real_path(root: Node, loc: tuple[str | int, ...]) -> Path:
     path: Path = ()
     for step in loc:
         node = root.at(*path)
-        inside = isinstance(node.value, dict) and step in node.value or isinstance(node.value, list) and isinstance(step, int) and step < len(node.value)
+        inside = (isinstance(node.value, dict) and step in node.value) or (isinstance(node.value, list) and isinstance(step, int) and step < len(node.value))
         if inside:
             path = (*path, step)
     return path

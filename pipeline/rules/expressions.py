@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping
 from datetime import date
 from fractions import Fraction
 
-from ..facts import day
-from ..problems import suggestion
+from pipeline.facts import day
+from pipeline.problems import suggestion
+
 from . import terms
 from .terms import Kind, Refused, Term
 

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import date
 
-from ..facts import FIRST_DAY, LAST_DAY, day
+from pipeline.facts import FIRST_DAY, LAST_DAY, day
 
 _LABEL = re.compile(r"(\d{4})(?:-Q([1-4])|-(0[1-9]|1[0-2]))?", re.ASCII)
 

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from ..facts import FIRST_DAY, LAST_DAY
+from pipeline.facts import FIRST_DAY, LAST_DAY
+
 from .document import Approvals, Corrections, Law, Limits, NotEncoded, Payment
 from .periods import Period
 from .terms import Kind, Term
 
 Scalar = Fraction | str | bool
-ONCE_LAST = LAST_DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,11 @@ class Case:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
-    """One dated version of one benefit. `hash` names its content; equal documents have equal hashes."""
+    """One dated version of one benefit. `hash` names its content; equal documents have equal hashes.
+
+    `segments` are the first days of the stretches between which no parameter changes; `needs_event_day` says whether `decide` wants
+    the date of each row's event.
+    """
 
     benefit: str
     hash: str
@@ -138,6 +142,7 @@ class Rule:
     not_encoded: tuple[NotEncoded, ...]
     approvals: Approvals
     tests: tuple[Case, ...]
+    needs_event_day: bool
     text: str = field(repr=False, default="")
 
     def segment(self, on: int) -> int:
@@ -158,12 +163,6 @@ class Rule:
         if name == "period.end":
             return self.in_force[1] if period.kind == "once" else period.end
         raise ValueError(f"{name} is no day of a period")
-
-    @property
-    def needs_event_day(self) -> bool:
-        """Whether `decide` needs a column `event_day`."""
-        terms = [item.term for item in (*self.conditions, *self.exclusions, *self.steps)]
-        return self.parameters_at == "event.date" or any(leaf.value == "event.date" for term in terms for leaf in leaves(term) if leaf.op == "day")
 
 
 def leaves(term: Term) -> list[Term]:

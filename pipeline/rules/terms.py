@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
 
-from ..facts import FIRST_DAY, LAST_DAY
+from pipeline.facts import FIRST_DAY, LAST_DAY
 
 INT64_MAX = 2**63 - 1
 NUMERIC = frozenset({"money", "number", "years", "ratio"})

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from datetime import date
 from fractions import Fraction
 
-from ..facts import day
-from ..money import parse_minor
-from ..problems import suggestion
+from pipeline.facts import day
+from pipeline.money import parse_minor
+from pipeline.problems import suggestion
+
 from .rule import Key
 
 _NUMBER = re.compile(r"[+-]?\d[\d_]*(\.\d+)?", re.ASCII)
