@@ -9,34 +9,36 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import time
-from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
 from connectors import log_batch
-from connectors.log_batch import Batch, Record
+from connectors.log_batch import Record
+from connectors.log_reader import Frame, LogReader, OffsetOutOfRange
+from connectors.log_segment import LogCorrupt, Segment, partition_path, segment_bases, segment_path, topic_name
 from pipeline.problems import Malformed, Problem
 
 SEGMENT_BYTES = 256 * 1024 * 1024
-CHUNK_BYTES = 2 * 1024 * 1024
-INDEX_BYTES = 256 * 1024
-TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-SEGMENT = re.compile(r"(\d{20})\.log")
+
+__all__ = [
+    "Frame",
+    "LogCorrupt",
+    "LogFailed",
+    "LogInUse",
+    "LogReader",
+    "LogWriter",
+    "OffsetOutOfRange",
+    "Record",
+    "Repair",
+    "create_topic",
+    "partition_count",
+]
 
 Fsync = Literal["batch", "close"]
-
-
-class LogCorrupt(Exception):
-    """A segment is damaged before its end: good records would be lost by going on."""
-
-    def __init__(self, path: Path, position: int, detail: str) -> None:
-        self.path, self.position = path, position
-        super().__init__(f"{path}: byte {position}: {detail}. Nothing was skipped; put the file back from a copy.")
 
 
 class LogInUse(Exception):
@@ -50,27 +52,6 @@ class LogFailed(Exception):
     """An earlier write or sync of the partition failed, so what the disk holds is not known."""
 
 
-class OffsetOutOfRange(Exception):
-    """The offset asked for is not in the log, nor its end."""
-
-    def __init__(self, path: Path, offset: int, start: int, end: int) -> None:
-        super().__init__(f"{path} holds the offsets {start} to {end} (its end), not {offset}.")
-
-
-class Frame(NamedTuple):
-    """A run of records of one partition; `time_ms` is when the first of them was appended (0 for an empty frame)."""
-
-    first_offset: int
-    keys: list[bytes]
-    values: list[bytes]
-    time_ms: int
-
-    @property
-    def next_offset(self) -> int:
-        """Where to read on."""
-        return self.first_offset + len(self.values)
-
-
 class Repair(NamedTuple):
     """A torn tail that was cut off: the segment, its good length, the bytes cut, and the file that keeps them."""
 
@@ -82,7 +63,7 @@ class Repair(NamedTuple):
 
 def create_topic(directory: Path, topic: str, partitions: int) -> None:
     """Provision a topic; asking again for the same is no change, asking for another number of partitions is refused."""
-    path = directory / _topic_name(topic)
+    path = directory / topic_name(topic)
     known = partition_count(directory, topic)
     if known not in (0, partitions) or partitions < 1:
         raise Malformed([Problem("partitions", f"the topic {topic!r} cannot have {partitions} partitions.", f"It has {known}." if known else "")])
@@ -92,189 +73,8 @@ def create_topic(directory: Path, topic: str, partitions: int) -> None:
 
 def partition_count(directory: Path, topic: str) -> int:
     """How many partitions a topic was provisioned with; 0 where it does not exist."""
-    path = directory / _topic_name(topic)
+    path = directory / topic_name(topic)
     return sum(entry.name.isdecimal() for entry in path.iterdir()) if path.is_dir() else 0
-
-
-class _Segment:
-    """One segment file being read: how far it is known to be intact, and where its batches lie (about every 256 KiB)."""
-
-    def __init__(self, directory: Path, base: int) -> None:
-        self.base = base
-        self.path = _segment_path(directory, base)
-        self.end = 0
-        self.end_offset = base
-        self._offsets = [base]
-        self._positions = [0]
-        self._buffer = b""
-        self._buffer_position = 0
-
-    def size(self) -> int:
-        return self.path.stat().st_size
-
-    def batch(self, position: int) -> tuple[bytes, Batch] | None:
-        """The intact batch at a position that is a batch's, and the buffer it lies in; None at the end of what is intact."""
-        known = position < self.end
-        found = self._header(position)
-        if found is not None:
-            found = self._header(position, found.length)
-        if found is None or not log_batch.intact(self._buffer, found) or not (known or found.offset == self.end_offset):
-            self._buffer = b""  # a writer may be about to complete or to replace these bytes
-            if known:
-                raise LogCorrupt(self.path, position, "the file changed after it was verified")
-            return None
-        if not known:
-            self._advance(found)
-        return self._buffer, found
-
-    def seek(self, offset: int) -> int | None:
-        """The position of the batch that holds an offset, verifying further batches as needed; None if it is not there."""
-        index = bisect_right(self._offsets, offset) - 1
-        position = self._positions[index]
-        while position < self.end or self.batch(position) is not None:
-            found = self._header(position)
-            if found is None:
-                raise LogCorrupt(self.path, position, "the file changed after it was verified")
-            if offset < found.next_offset:
-                return position
-            position += found.length
-        return None
-
-    def verify(self) -> None:
-        """Verify every batch that came since the last look."""
-        while self.batch(self.end) is not None:
-            pass
-
-    def check_tail(self) -> None:
-        """Raise if intact batches lie beyond the end of what is intact: that is damage in the middle, not a torn tail."""
-        if self.size() <= self.end:
-            return
-        with self.path.open("rb") as file:
-            file.seek(self.end)
-            rest = file.read()
-        later = log_batch.intact_after(rest, 1, self.end_offset)
-        # A writer may have completed the batch between the two looks; then there is no damage.
-        if later is not None and self.batch(self.end) is None:
-            raise LogCorrupt(self.path, self.end, f"the batch of offset {self.end_offset} is damaged, and an intact one follows at byte {self.end + later}")
-
-    def _header(self, position: int, length: int = log_batch.HEADER.size) -> Batch | None:
-        at = position - self._buffer_position
-        if at < 0 or at + length > len(self._buffer):
-            with self.path.open("rb", buffering=0) as file:
-                self._buffer = os.pread(file.fileno(), max(length, CHUNK_BYTES), position)
-            self._buffer_position, at = position, 0
-        return log_batch.header(self._buffer, at) if at + length <= len(self._buffer) else None
-
-    def _advance(self, batch: Batch) -> None:
-        if self.end - self._positions[-1] >= INDEX_BYTES:
-            self._offsets.append(batch.offset)
-            self._positions.append(self.end)
-        self.end += batch.length
-        self.end_offset = batch.next_offset
-
-
-class LogReader:
-    """Reads one partition from any offset; new records, of this process or another, are seen at once."""
-
-    def __init__(self, directory: Path, topic: str, partition: int) -> None:
-        self.path = _partition_path(directory, topic, partition)
-        self._segments: dict[int, _Segment] = {}
-        self._next: tuple[int, _Segment, int] | None = None
-
-    def start_offset(self) -> int:
-        """The first offset the log holds."""
-        return next(iter(self._refresh()), 0)
-
-    def end_offset(self) -> int:
-        """The offset the next record will get."""
-        if not (bases := self._refresh()):
-            return 0
-        segment = self._segments[bases[-1]]
-        segment.verify()
-        segment.check_tail()
-        return segment.end_offset
-
-    def read(self, offset: int, max_records: int = 5_000, max_bytes: int = 16 * 1024 * 1024) -> Frame:
-        """The records from `offset` on, within both limits but at least one; none at the end of the log."""
-        if max_records < 1:
-            raise ValueError(f"max_records must be at least 1, not {max_records}")
-        keys: list[bytes] = []
-        values: list[bytes] = []
-        time_ms = 0
-        room, at = max_bytes, offset
-        for segment, position, buffer, batch in self._batches(offset):
-            time_ms = time_ms or batch.time_ms
-            first = at - batch.offset
-            limit = max_records - len(values)
-            got = log_batch.records(buffer, batch, first, limit, room)
-            if not values and not got[1]:
-                got = log_batch.records(buffer, batch, first, 1, log_batch.MAX_BATCH_BYTES + 2 * log_batch.MAX_VALUE_BYTES)
-            keys += got[0]
-            values += got[1]
-            room -= got[2]
-            at += len(got[1])
-            whole = at == batch.next_offset
-            self._next = (at, segment, position + batch.length if whole else position)
-            if not whole or len(values) == max_records or room <= 0:
-                break
-        return Frame(offset, keys, values, time_ms)
-
-    def _batches(self, offset: int) -> Iterator[tuple[_Segment, int, bytes, Batch]]:
-        """The intact batches from the one that holds `offset` on."""
-        start = self._locate(offset)
-        if start is None:
-            return
-        segment, position = start
-        while True:
-            found = segment.batch(position)
-            if found is not None:
-                yield segment, position, *found
-                position += found[1].length
-                continue
-            following = self._following(segment)
-            if following is None:
-                return
-            if segment.batch(position) is None:  # nothing came between the look at the file and the look at the directory
-                segment, position = following, 0
-
-    def _locate(self, offset: int) -> tuple[_Segment, int] | None:
-        if self._next is not None and self._next[0] == offset:
-            return self._next[1], self._next[2]
-        bases = self._refresh()
-        index = bisect_right(bases, offset) - 1
-        if index >= 0:
-            segment = self._segments[bases[index]]
-            position = segment.seek(offset)
-            if position is not None:
-                return segment, position
-        end = self.end_offset()
-        if offset != end:
-            if bases and bases[0] <= offset < end and index + 1 < len(bases):
-                raise LogCorrupt(segment.path, segment.end, f"the batch of offset {segment.end_offset} is missing or damaged, and later segments follow")
-            raise OffsetOutOfRange(self.path, offset, self.start_offset(), end)
-        return None
-
-    def _following(self, segment: _Segment) -> _Segment | None:
-        """The segment after this one, which must then be whole; None if this is the last."""
-        bases = self._refresh()
-        later = bisect_right(bases, segment.base)
-        if later == len(bases):
-            segment.check_tail()
-            return None
-        following = self._segments[bases[later]]
-        segment.verify()
-        if segment.end != segment.size() or following.base != segment.end_offset:
-            raise LogCorrupt(
-                segment.path, segment.end, f"the batch of offset {segment.end_offset} is missing or damaged, and a segment of offset {following.base} follows"
-            )
-        return following
-
-    def _refresh(self) -> list[int]:
-        bases = _segment_bases(self.path)
-        for base in bases:
-            if base not in self._segments:
-                self._segments[base] = _Segment(self.path, base)
-        return bases
 
 
 class _Partition:
@@ -291,7 +91,7 @@ class _Partition:
         self.next_offset = 0
         self.position = 0
         try:
-            bases = _segment_bases(path)
+            bases = segment_bases(path)
             if bases:
                 self._recover(bases[-1], repairs)
         except BaseException:
@@ -343,7 +143,7 @@ class _Partition:
             os.close(self._lock)
 
     def _recover(self, base: int, repairs: list[Repair]) -> None:
-        segment = _Segment(self.path, base)
+        segment = Segment(self.path, base)
         segment.verify()
         segment.check_tail()
         self._file = os.open(segment.path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
@@ -363,7 +163,7 @@ class _Partition:
             self.flush()
             os.close(self._file)
             self._file = None
-        path = _segment_path(self.path, self.next_offset)
+        path = segment_path(self.path, self.next_offset)
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.position = 0
         for directory in (self.path, self.path.parent, self.path.parent.parent):
@@ -424,31 +224,9 @@ class LogWriter:
     def _open(self, topic: str, partition: int) -> _Partition:
         opened = self._partitions.get((topic, partition))
         if opened is None:
-            opened = _Partition(_partition_path(self._directory, topic, partition), self._fsync, self.repairs)
+            opened = _Partition(partition_path(self._directory, topic, partition), self._fsync, self.repairs)
             self._partitions[topic, partition] = opened
         return opened
-
-
-def _topic_name(topic: str) -> str:
-    if TOPIC.fullmatch(topic) is None or topic in (".", ".."):
-        raise Malformed([Problem("topic", f"{topic!r} is not a topic name.", "Use 1 to 249 letters, digits, dots, underscores and hyphens.")])
-    return topic
-
-
-def _partition_path(directory: Path, topic: str, partition: int) -> Path:
-    if partition < 0:
-        raise Malformed([Problem("partition", f"{partition} is not a partition.", "Partitions count from 0.")])
-    return directory / _topic_name(topic) / str(partition)
-
-
-def _segment_path(directory: Path, base: int) -> Path:
-    return directory / f"{base:020}.log"
-
-
-def _segment_bases(directory: Path) -> list[int]:
-    with suppress(FileNotFoundError):
-        return sorted(int(match[1]) for match in (SEGMENT.fullmatch(entry.name) for entry in directory.iterdir()) if match is not None)
-    return []
 
 
 def _too_large(index: int, size: int) -> Problem:
