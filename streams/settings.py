@@ -73,7 +73,9 @@ class Settings(BaseSettings):
         default=(), description="PostgreSQL servers, shard s on server s mod n; empty: the embedded store"
     )
     shards: int = Field(default=8, ge=1, le=1024, description="shards of the store and partitions of every topic; fixed once the store exists")
-    processes: int = Field(default=min(2, os.cpu_count() or 1), ge=1, le=64, description="processes that share the shards")
+    processes: int = Field(
+        default_factory=lambda: min(2, os.cpu_count() or 1), ge=1, le=64, description="processes that share the shards; one per core, 2 at most"
+    )
     frame_records: int = Field(default=5000, ge=1, le=50_000, description="records taken in one transaction at most")
     registries: Path = Field(default=SHIPPED / "registries", description="folder of the registry documents")
     rules: Annotated[tuple[Path, ...], NoDecode] = Field(default=(), description="rule documents in force, one path each")
@@ -147,6 +149,23 @@ def describe(settings: Settings) -> list[Described]:
             value = getattr(value, step)
         rows.append(Described(name, _text(value), settings._origins.get(name, "default"), field.description or ""))
     return rows
+
+
+def settings_page() -> str:
+    """The page `docs/settings.md`."""
+    lines = [
+        "# Settings",
+        "",
+        "Every setting by its name in `payout.toml`, its environment variable and its default. `payout settings` prints those in force and their origin.",
+        "This page is written from `streams/settings.py` by `make docs`; a test holds the two together.",
+        "",
+        "| setting | variable | default | means |",
+        "|---|---|---|---|",
+    ]
+    for name, field in _fields(Settings).items():
+        default = "by machine" if field.default_factory else _text(field.default).replace(f"{SHIPPED}/", "the shipped ")
+        lines.append(f"| `{name}` | `{_variable(name)}` | {default} | {field.description} |")
+    return "\n".join([*lines, ""])
 
 
 def unused_variables(environ: Mapping[str, str]) -> list[Problem]:

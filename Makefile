@@ -1,0 +1,63 @@
+# What a person does with this repository. Everything needed is put into .venv beside this file; only Python and make must be there.
+.DEFAULT_GOAL := help
+.SUFFIXES:
+.PHONY: help demo test lint bench soak docs lock clean
+
+# The first Python of 3.11 or newer that can make virtual environments.
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11 python; do \
+	"$$name" -c 'import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { command -v "$$name"; break; }; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+INSTALL := $(PIP) install --require-hashes --only-binary :all: --requirement
+COMPILE := --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links --upgrade
+
+help:
+	@echo "make demo    the main job on real data, in ./home (made anew or carried on)"
+	@echo "make test    every check: style, types, import contracts, tests"
+	@echo "make lint    style, types and import contracts alone"
+	@echo "make bench   events per second of the event path and of each stage, beside the bare path"
+	@echo "make soak    the deliberate defects, each of which must turn its test red"
+	@echo "make docs    writes the pages that are made from code"
+	@echo "make lock    resolves the requirements anew"
+	@echo "make clean   removes .venv and caches, never a home"
+
+demo: .venv/run.stamp
+	@$(BIN)/payout demo $(ARGS)
+
+test: lint
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests $(ARGS)
+
+lint: .venv/dev.stamp
+	@$(BIN)/python -m ruff check --quiet .
+	@$(BIN)/python -m ruff format --check --quiet .
+	@$(BIN)/python -m mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo >.venv/lint-imports.txt || { cat .venv/lint-imports.txt; exit 1; }
+
+bench: .venv/dev.stamp
+	@$(BIN)/python -m loadtests.bench $(ARGS)
+
+soak: .venv/dev.stamp
+	@$(BIN)/python -m loadtests.soak $(ARGS)
+
+docs: .venv/dev.stamp
+	@$(BIN)/python tests/test_docs.py
+
+lock: .venv/dev.stamp
+	@$(PIP) install pip-tools
+	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet $(COMPILE) --build-deps-for editable --output-file requirements.lock pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet $(COMPILE) --build-deps-for editable --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+
+clean:
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info build
+
+.venv/run.stamp: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "payout needs Python 3.11 or newer with its venv module; none was found. Install it (on Debian: python3 and python3-venv), or name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@echo "Setting up .venv with $(PYTHON); this is done once and takes about a minute." >&2
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@$(INSTALL) requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev.stamp: requirements-dev.lock .venv/run.stamp
+	@$(INSTALL) requirements-dev.lock
+	@touch $@
