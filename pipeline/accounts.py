@@ -29,6 +29,7 @@ Scheme = Literal["iban", "dk", "us"]
 PARTS: dict[str, tuple[str, ...]] = {"iban": ("iban",), "dk": ("registration", "number"), "us": ("routing", "number")}
 """The fields of each scheme, in the order in which an account is written."""
 
+_KEYS = {scheme: tuple(f"account.{part}" for part in parts) for scheme, parts in PARTS.items()}
 _COUNTRY = {"dk": "DK", "us": "US"}
 _HOLD_OF_STATUS = {"pending": HoldReason.ACCOUNT_PENDING, "closed": HoldReason.ACCOUNT_CLOSED, "blocked": HoldReason.ACCOUNT_BLOCKED}
 
@@ -119,10 +120,10 @@ def resolve(events: Sequence[Known], benefit: str, day: int) -> Assignment | Non
     Where there is no ordinary account the unusable one is returned, so that `check` can say what is wrong with it.
     """
     slots, disputed = _slots(events)
-    own = _chosen(slots.get(benefit, []), day, disputed)
+    own = _chosen(slots.get(benefit), day, disputed)
     if own is not None and own.usable(day) and not own.disputed:
         return own
-    return _chosen(slots.get(ORDINARY, []), day, disputed) or own
+    return _chosen(slots.get(ORDINARY), day, disputed) or own
 
 
 def account_keys(events: Sequence[Known]) -> frozenset[bytes]:
@@ -160,17 +161,22 @@ def check(assignment: Assignment | None, policy: AccountPolicy, currency: str, d
     return None
 
 
-@lru_cache(maxsize=65_536)
 def is_valid(account: Account) -> bool:
     """Structure and check digits. Danish account numbers have no check digit that every bank keeps."""
     if account.scheme == "iban":
-        return bool(IBAN(account.parts[0], allow_invalid=True).is_valid)
+        return is_iban(account.parts[0])
     bank, number = account.parts
     if not (number.isascii() and number.isdigit() and bank.isascii() and bank.isdigit()):
         return False
     if account.scheme == "dk":
         return len(bank) == 4 and len(number) <= 10
     return 4 <= len(number) <= 17 and is_routing_number(bank)
+
+
+@lru_cache(maxsize=65_536)
+def is_iban(text: str) -> bool:
+    """Country, length, structure and check digits (ISO 13616)."""
+    return bool(IBAN(text, allow_invalid=True).is_valid)
 
 
 @lru_cache(maxsize=65_536)
@@ -181,13 +187,14 @@ def is_routing_number(routing: str) -> bool:
 
 def _slots(events: Sequence[Known]) -> tuple[dict[str, list[Known]], set[tuple[str, str]]]:
     """The standing assignments of each slot, and which event ids are disputed."""
-    said = tuple(event for event in events if event.type == ASSIGNMENT or event.withdraws)
-    if not said:
-        return {}, set()
-    told, disputed = standing(said)
+    said = [event for event in events if event.type == ASSIGNMENT or event.withdraws]
+    disputed: set[tuple[str, str]] = set()
+    if len(said) > 1 or (said and said[0].withdraws):
+        told, disputed = standing(tuple(said))
+        said = [event for event in told if event.type == ASSIGNMENT]
     slots: dict[str, list[Known]] = {}
-    for event in told:
-        slots.setdefault(str(event.values.get("account.benefit", ORDINARY)), []).append(event)
+    for event in said:
+        slots.setdefault(cast(str, event.values.get("account.benefit", ORDINARY)), []).append(event)
     return slots, disputed
 
 
@@ -197,23 +204,24 @@ def _order(event: Known) -> tuple[int, str, bytes]:
 
 def _account(values: Mapping[str, object]) -> Account:
     scheme = cast(Scheme, values["account.scheme"])
-    return Account(scheme, tuple(_compact(str(values[f"account.{part}"])) for part in PARTS[scheme]))
+    return Account(scheme, tuple([_compact(cast(str, values[key])) for key in _KEYS[scheme]]))
 
 
-def _chosen(slot: list[Known], day: int, disputed: set[tuple[str, str]]) -> Assignment | None:
-    if not slot:
+def _chosen(slot: list[Known] | None, day: int, disputed: set[tuple[str, str]]) -> Assignment | None:
+    if slot is None:
         return None
-    begun = [event for event in slot if event.valid_from <= day] or slot
-    begun.sort(key=_order, reverse=True)
-    latest = begun[0]
+    latest = since = slot[0]
     account = _account(latest.values)
-    since = latest
-    for earlier in begun[1:]:
-        if earlier.values["account.status"] != "active" or _account(earlier.values) != account:
-            break
-        since = earlier
+    if len(slot) > 1:
+        begun = sorted([event for event in slot if event.valid_from <= day] or slot, key=_order, reverse=True)
+        latest = since = begun[0]
+        account = _account(latest.values)
+        for earlier in begun[1:]:
+            if earlier.values["account.status"] != "active" or _account(earlier.values) != account:
+                break
+            since = earlier
+    values = latest.values
     return Assignment(
-        account, str(latest.values["account.status"]), latest.valid_from, latest.valid_to, max(since.valid_from, since.time_ms // DAY_MS),
-        str(latest.values.get("account.holder", "not_asked")), str(latest.values.get("account.benefit", ORDINARY)),
-        (latest.registry, latest.id) in disputed,
+        account, cast(str, values["account.status"]), latest.valid_from, latest.valid_to, max(since.valid_from, since.time_ms // DAY_MS),
+        cast(str, values.get("account.holder", "not_asked")), cast(str, values.get("account.benefit", ORDINARY)), (latest.registry, latest.id) in disputed,
     )  # fmt: skip
