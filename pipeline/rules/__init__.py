@@ -1,6 +1,7 @@
 """Rules: a benefit as a dated document, checked whole, and the one evaluator that decides by it."""
 
-from .check import FactSpec, load_rule
+from .check import load_rule
+from .definitions import FactSpec
 from .document import document_schema
 from .evaluate import DECISIONS, GRANTED, REFUSED, UNDETERMINED, decide, physical_type, physical_value, years_on
 from .periods import ONCE, Period, parse_period

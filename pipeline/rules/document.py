@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from pipeline.documents import Node, place_text
 from pipeline.facts import day
-from pipeline.problems import Malformed, Problem, suggestion
+from pipeline.problems import suggestion
 
 FORMAT = "benefit-rule/1"
 NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
@@ -66,8 +65,24 @@ def _read_missing(text: object) -> object:
     return text
 
 
+def _read_age(text: object) -> object:
+    match = re.fullmatch(r"(\d{1,6}) days?", text, re.ASCII) if isinstance(text, str) else None
+    if not match:
+        raise ValueError(f"{text!r} is no age, write it like 400 days")
+    return int(match[1])
+
+
 def _read_value(item: object) -> object:
     return item if isinstance(item, dict) else {"value": item}
+
+
+def _read_at(text: object) -> object:
+    if text not in get_args(When):
+        if not isinstance(text, str) or not text[:1].isdigit():
+            near = suggestion(str(text), get_args(When))
+            raise ValueError(f"{text!r} is no day" + (f", {near}" if near else f", it is one of {', '.join(get_args(When))} or a date"))
+        _read_day(text)
+    return text
 
 
 _DATE_SCHEMA: dict[str, Any] = {"type": "string", "format": "date"}
@@ -82,6 +97,7 @@ Name = Annotated[str, BeforeValidator(_read_name), WithJsonSchema({"type": "stri
 BenefitId = Annotated[str, BeforeValidator(_read_id), WithJsonSchema({"type": "string", "pattern": f"^{_ID.pattern}$", "maxLength": 40})]
 PeriodKind = Literal["once", "month", "quarter", "year"]
 When = Literal["event.date", "period.start", "period.end", "payment.date"]
+At = Annotated[str, BeforeValidator(_read_at), WithJsonSchema({"anyOf": [{"enum": list(get_args(When))}, _DATE_SCHEMA]})]
 Per = Literal["year", "quarter", "month", "week", "day"]
 Status = Literal["final", "preliminary", "estimated"]
 
@@ -120,26 +136,23 @@ class IfMissing(_Part):
     assume: Scalar | None
 
 
+Missing = Annotated[IfMissing, BeforeValidator(_read_missing), WithJsonSchema({"anyOf": [{"const": "hold"}, {"$ref": "#/$defs/IfMissing"}]})]
+Age = Annotated[int, BeforeValidator(_read_age), WithJsonSchema({"type": "string", "pattern": "^[0-9]+ days$"})]
+
+
 class Fact(_Part):
     """A fact the rule reads, under a name of its own."""
 
     type: Literal["money", "number", "percent", "years", "date", "yes_no", "text", "ratio"]
     from_: str = Field(alias="from")
-    at: When | None = None
+    at: At | None = None
     year: Scalar | None = None
     per: Per | None = None
     accept: list[Status] = ["final"]
     range: Scalar | None = None
     one_of: list[Scalar] = []
-    if_missing: Annotated[IfMissing, BeforeValidator(_read_missing), WithJsonSchema({"anyOf": [{"const": "hold"}, {"$ref": "#/$defs/IfMissing"}]})] = IfMissing(assume=None)
-    max_age: Annotated[int, BeforeValidator(lambda text: _read_age(text)), WithJsonSchema({"type": "string", "pattern": "^[0-9]+ days$"})] | None = None
-
-
-def _read_age(text: object) -> object:
-    match = re.fullmatch(r"(\d{1,6}) days?", text, re.ASCII) if isinstance(text, str) else None
-    if not match:
-        raise ValueError(f"{text!r} is no age, write it like 400 days")
-    return int(match[1])
+    if_missing: Missing = IfMissing(assume=None)
+    max_age: Age | None = None
 
 
 class DatedValue(_Part):
@@ -150,6 +163,10 @@ class DatedValue(_Part):
     note: str = ""
 
 
+_DATED_SCHEMA = {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, {"type": "array", "items": _SCALAR_SCHEMA}, {"$ref": "#/$defs/DatedValue"}]}
+Dated = Annotated[DatedValue, BeforeValidator(_read_value), WithJsonSchema(_DATED_SCHEMA)]
+
+
 class Parameter(_Part):
     """A number of the law, by date and, where `by` names a fact, by that fact's value."""
 
@@ -157,9 +174,7 @@ class Parameter(_Part):
     per: Per | None = None
     law: str = ""
     by: dict[Name, list[Scalar]] = {}
-    from_: dict[Day, Annotated[DatedValue, BeforeValidator(_read_value), WithJsonSchema(
-        {"anyOf": [{**_SCALAR_SCHEMA, "type": ["string", "number", "boolean", "null"]}, {"type": "array", "items": _SCALAR_SCHEMA}, {"$ref": "#/$defs/DatedValue"}]}
-    )]] = Field(alias="from", min_length=1)  # fmt: skip
+    from_: dict[Day, Dated] = Field(alias="from", min_length=1)
 
 
 class Condition(_Part):
@@ -294,75 +309,3 @@ def document_schema() -> dict[str, Any]:
     for part in (IfMissing, DatedValue):
         schema["$defs"][part.__name__] = part.model_json_schema(by_alias=True)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
-def read_shape(root: Node) -> Document:
-    """The document as models; Malformed with every problem of shape."""
-    try:
-        return Document.model_validate(root.plain())
-    except ValidationError as error:
-        problems = [_problem(root, item["type"], item["loc"], item["msg"], item.get("ctx", {}), item["input"]) for item in error.errors(include_url=False)]
-        raise Malformed(sorted(dict.fromkeys(problems), key=lambda problem: (problem.line, problem.column))) from None
-
-
-def locate(root: Node, path: Path, message: str, mend: str = "", key: bool = False, offset: int = 0) -> Problem:
-    """A problem at a path of the document: at the value there, at its `key`, or `offset` characters into the value."""
-    node = root.at(*path)
-    line, column = node.line, node.column
-    if key and path and isinstance(path[-1], str):
-        line, column = root.at(*path[:-1]).key_marks.get(path[-1], (line, column))
-    elif offset and isinstance(node.value, str) and "\n" not in node.value:
-        column += offset + node.quoted
-    return Problem(place_text(path), message, mend, line, column)
-
-
-def _problem(root: Node, kind: str, loc: tuple[str | int, ...], message: str, context: dict[str, Any], given: object) -> Problem:
-    path = _real_path(root, loc)
-    if kind == "extra_forbidden":
-        known = _known_keys(path[:-1])
-        near = suggestion(str(path[-1]), known)
-        return locate(root, path, f"unknown key {path[-1]!r}" + (f", {near}" if near else ""), "" if near else f"Known keys: {', '.join(known)}.", key=True)
-    if kind == "missing":
-        return locate(root, (*path, *loc[len(path):]), f"the key {loc[-1]!r} is missing")
-    if kind == "value_error":
-        return locate(root, path, str(context["error"]), key=loc[-1:] == ("[key]",))
-    if kind == "literal_error":
-        choices = [part.strip("'") for part in re.split(r", | or ", context["expected"])]
-        near = suggestion(str(given), choices)
-        return locate(root, path, f"{given!r} is not known here" + (f", {near}" if near else ""), f"It is one of {', '.join(choices)}.")
-    expected = {"string_type": "one value", "list_type": "a list", "dict_type": "keys and values", "model_type": "keys and values", "model_attributes_type": "keys and values",
-                "too_short": "at least one entry"}.get(kind)  # fmt: skip
-    return locate(root, path, f"{expected} must stand here" if expected else message)
-
-
-def _real_path(root: Node, loc: tuple[str | int, ...]) -> Path:
-    """The part of a location that is in the document, without the marks of unions and keys."""
-    path: Path = ()
-    for step in loc:
-        node = root.at(*path)
-        inside = (isinstance(node.value, dict) and step in node.value) or (isinstance(node.value, list) and isinstance(step, int) and step < len(node.value))
-        if inside:
-            path = (*path, step)
-    return path
-
-
-def _known_keys(path: Path) -> list[str]:
-    """The keys that may stand in the mapping at `path`."""
-    model: Any = Document
-    for step in path:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            fields = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
-            model = fields.get(str(step))
-        else:
-            model = get_args(model)[-1]
-        model = _inner(model)
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return [field.alias or name for name, field in model.model_fields.items()]
-    return []
-
-
-def _inner(annotation: Any) -> Any:
-    """What is behind Annotated and an optional union."""
-    while get_origin(annotation) is Annotated or type(None) in get_args(annotation):
-        annotation = get_args(annotation)[0]
-    return annotation

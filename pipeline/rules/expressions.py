@@ -168,7 +168,7 @@ class _Reader:
 
     def _member(self, left: ast.expr, right: ast.expr, negated: bool) -> Term:
         if not isinstance(right, ast.List | ast.Tuple) or not right.elts:
-            raise self._bad(right, "'in' takes a written list, such as [\"single\", \"married_joint\"]")
+            raise self._bad(right, '\'in\' takes a written list, such as ["single", "married_joint"]')
         one = self.term(left)
         equal = []
         for item in right.elts:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from fractions import Fraction
 
-from pipeline.facts import FIRST_DAY, LAST_DAY
+from pipeline.facts import LAST_DAY, day
 
 from .document import Approvals, Corrections, Law, Limits, NotEncoded, Payment
 from .periods import Period
@@ -152,7 +153,7 @@ class Rule:
         return bisect_right(self.segments, on) - 1
 
     def day(self, name: str, period: Period, payment_day: int | None = None) -> int:
-        """The day number of period.start, period.end or payment.date for a period."""
+        """The day number of period.start, period.end, payment.date or a written day, for a period."""
         if period.kind != self.period_kind:
             raise ValueError(f"{self.benefit} is decided per {self.period_kind}, not for {period.label}")
         if name == "payment.date":
@@ -162,7 +163,7 @@ class Rule:
             return self.in_force[0] if period.kind == "once" else period.start
         if name == "period.end":
             return self.in_force[1] if period.kind == "once" else period.end
-        raise ValueError(f"{name} is no day of a period")
+        return day(date.fromisoformat(name))
 
 
 def leaves(term: Term) -> list[Term]:
@@ -176,6 +177,3 @@ def leaves(term: Term) -> list[Term]:
         else:
             found.setdefault((node.op, node.value), node)
     return list(found.values())
-
-
-FULL_DAYS = (FIRST_DAY, LAST_DAY)

@@ -1,0 +1,84 @@
+"""Parameters given by key must have a value for everybody whom the conditions let through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import ceil, floor
+
+from .rule import Condition, Key, Parameter, RuleFact, Step, leaves
+from .terms import Term
+
+Bounds = dict[str, tuple[int, int]]
+
+
+def lacking_keys(
+    facts: Mapping[str, RuleFact],
+    parameters: Mapping[str, Parameter],
+    steps: Mapping[str, Step],
+    conditions: Sequence[Condition],
+    exclusions: Sequence[Condition],
+) -> Iterator[tuple[Parameter, str]]:
+    """Every parameter that has no value for somebody, with the values of its fact that lack one.
+
+    A parameter that only steps use needs values for those who pass the conditions; one that a condition uses, for everybody.
+    """
+    everybody: Bounds = {name: fact.range or (0, 0) for name, fact in facts.items()}
+    eligible = dict(everybody)
+    for condition in conditions:
+        _narrow(condition.term, True, eligible)
+    for exclusion in exclusions:
+        _narrow(exclusion.term, False, eligible)
+    asked = {name for item in (*conditions, *exclusions) for name in _parameters_of(item.term, steps)}
+    for name, parameter in parameters.items():
+        if parameter.by:
+            lacking = _lacking(parameter, facts[parameter.by], (everybody if name in asked else eligible)[parameter.by])
+            if lacking:
+                yield parameter, ", ".join(lacking)
+
+
+def _parameters_of(term: Term, steps: Mapping[str, Step]) -> set[str]:
+    found: set[str] = set()
+    for leaf in leaves(term):
+        if leaf.op == "parameter":
+            found.add(str(leaf.value))
+        elif leaf.op == "step" and str(leaf.value) in steps:
+            found |= _parameters_of(steps[str(leaf.value)].term, steps)
+    return found
+
+
+def _lacking(parameter: Parameter, fact: RuleFact, bounds: tuple[int, int]) -> list[str]:
+    if fact.type in ("text", "ratio", "yes_no"):
+        values: tuple[str | bool, ...] = (False, True) if fact.type == "yes_no" else fact.one_of
+        return [str(Key(value=value)) for value in values if all(key.value != value for key in parameter.keys)] if values else ["any other text"]
+    lacking, following = [], bounds[0]
+    for key in sorted(parameter.keys, key=lambda key: key.low):
+        if following < key.low and following <= bounds[1]:
+            lacking.append(str(Key(following, min(key.low - 1, bounds[1]))))
+        following = max(following, key.high + 1)
+    if following <= bounds[1]:
+        lacking.append(str(Key(following, bounds[1])))
+    return lacking
+
+
+_OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}
+_MIRRORED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "eq": "eq"}
+
+
+def _narrow(term: Term, wanted: bool, bounds: Bounds) -> None:
+    """Tightens the bounds of facts to those for whom a condition has the wanted outcome."""
+    if term.op == "not":
+        _narrow(term.args[0], not wanted, bounds)
+    elif term.op == ("and" if wanted else "or"):
+        for arg in term.args:
+            _narrow(arg, wanted, bounds)
+    elif term.op in _MIRRORED and (wanted or term.op in _OPPOSITE):
+        op = term.op if wanted else _OPPOSITE[term.op]
+        left, right = term.args
+        for fact, other, way in ((left, right, op), (right, left, _MIRRORED[op])):
+            if fact.op == "fact" and fact.den == 1 and other.numeric and str(fact.value) in bounds:
+                low, high = bounds[str(fact.value)]
+                if way in ("lt", "le", "eq"):
+                    high = min(high, ceil(other.high) - 1 if way == "lt" else floor(other.high))
+                if way in ("gt", "ge", "eq"):
+                    low = max(low, floor(other.low) + 1 if way == "gt" else ceil(other.low))
+                bounds[str(fact.value)] = low, high

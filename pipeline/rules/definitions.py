@@ -1,0 +1,277 @@
+"""What a rule document defines by name: its facts, held against the registries' catalogue, and its dated parameters."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable, Mapping
+from fractions import Fraction
+from math import lcm
+from typing import Protocol
+
+from pipeline.documents import Node
+from pipeline.facts import FIRST_DAY, LAST_DAY, day_date
+from pipeline.money import minor_digits, parse_minor
+from pipeline.problems import Problem, suggestion
+
+from . import document, terms
+from .document import Document, Path
+from .expressions import FUNCTIONS
+from .rule import Key, Parameter, RuleFact, Scalar, Step
+from .shape import locate
+from .terms import Kind, Refused, Term
+from .values import read_fact, read_key, read_range, read_value
+
+_SOURCES = {"money": ("money",), "number": ("number",), "percent": ("number",), "years": ("date",), "date": ("date",), "yes_no": ("yes_no",),
+            "text": ("text", "one_of"), "ratio": ("text", "one_of")}  # fmt: skip
+_TERM_KIND = {"percent": "ratio"}
+
+
+class FactSpec(Protocol):
+    """What the catalogue of the registries says of a fact."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def currency(self) -> str: ...
+    @property
+    def one_of(self) -> tuple[str, ...]: ...
+    @property
+    def range(self) -> tuple[int, int] | None: ...
+    @property
+    def meaning(self) -> str: ...
+
+
+class Definitions:
+    """Facts and parameters read out of a document, as terms under their names; problems are collected on the way."""
+
+    def __init__(self, root: Node, doc: Document, catalogue: Mapping[str, FactSpec], text: str) -> None:
+        self.root, self.doc, self.catalogue, self.text = root, doc, catalogue, text
+        self.problems: list[Problem] = []
+        self.names: dict[str, Term] = {}
+        self.facts: dict[str, RuleFact] = {}
+        self.parameters: dict[str, Parameter] = {}
+        self.steps: dict[str, Step] = {}
+        self.currency = self._currency()
+        self.in_force = (doc.in_force.from_, LAST_DAY if doc.in_force.to is None else doc.in_force.to)
+        self.segments = self._segments()
+
+    def bad(self, path: Path, message: str, mend: str = "", key: bool = False, offset: int = 0) -> None:
+        self.problems.append(locate(self.root, path, message, mend, key, offset))
+
+    def unknown(self, path: Path, what: str, name: str, known: Iterable[str], key: bool = False) -> None:
+        """A name that nobody knows, with the nearest one, or all there are."""
+        near, names = suggestion(name, known), ", ".join(known)
+        self.bad(path, f"{what} {name!r}" + (f", {near}" if near else ""), "" if near or not names else f"Known: {names}.", key)
+
+    def law(self, path: Path, name: str) -> None:
+        if name and name not in self.doc.law:
+            self.unknown(path, "unknown law", name, self.doc.law)
+
+    def money(self, path: Path, text: str | None) -> int | None:
+        try:
+            return None if text is None else parse_minor(text, self.currency)
+        except ValueError as error:
+            self.bad(path, str(error))
+            return None
+
+    def _currency(self) -> str:
+        told = {self.catalogue[fact.from_].currency for fact in self.doc.facts.values() if fact.type == "money" and fact.from_ in self.catalogue}
+        currency = self.doc.decides.currency or (told.pop() if len(told) == 1 else "")
+        try:
+            minor_digits(currency)
+        except ValueError as error:
+            path: Path = ("decides", "currency") if self.doc.decides.currency else ("decides",)
+            self.bad(path, str(error) if currency else "the currency of the amount is not known", "" if currency else "Say decides.currency.", key=not currency)
+            return "DKK"
+        return currency
+
+    def _segments(self) -> tuple[int, ...]:
+        days = {start for parameter in self.doc.parameters.values() for start in parameter.from_ if self.in_force[0] < start <= self.in_force[1]}
+        return (self.in_force[0], *sorted(days))
+
+    def claim(self, path: Path, name: str) -> bool:
+        if keyword.iskeyword(name) or name in FUNCTIONS or name in ("subject", "period", "payment", "event"):
+            self.bad(path, f"{name!r} is a word of the language", "Choose another name.", key=True)
+        elif name in self.names:
+            self.bad(path, f"the name {name!r} is used twice", "Give facts, parameters and steps different names.", key=True)
+        else:
+            return True
+        return False
+
+    def fact(self, name: str, fact: document.Fact) -> None:
+        path: Path = ("facts", name)
+        spec = self.catalogue.get(fact.from_)
+        kind = Kind(_TERM_KIND.get(fact.type, fact.type), fact.per or "")
+        if not self.claim(path, name):
+            return
+        self.names[name] = terms.UNKNOWN
+        if spec is None:
+            near = suggestion(fact.from_, self.catalogue)
+            mend = "" if near else "See the registries' documents for the facts there are."
+            self.bad((*path, "from"), f"no registry tells {fact.from_!r}" + (f", {near}" if near else ""), mend)
+            return
+        if spec.type not in _SOURCES[fact.type]:
+            self.bad((*path, "type"), f"{fact.from_} is {spec.type}, {name!r} cannot be {fact.type} of it")
+            return
+        if fact.type == "money" and spec.currency != self.currency:
+            self.bad((*path, "from"), f"{fact.from_} is in {spec.currency}, the rule calculates in {self.currency}")
+            return
+        year = self._year((*path, "year"), fact.year)
+        one_of = self._choices(path, fact, spec)
+        bounds = self._range(path, name, fact, spec)
+        assume = None
+        if fact.if_missing.assume is not None:
+            try:
+                assume = read_fact(fact.if_missing.assume, fact.type, self.currency, one_of)
+                if bounds and not bounds[0] <= int(assume) <= bounds[1]:
+                    raise ValueError(f"{fact.if_missing.assume!r} is outside the range of {name!r}")
+            except ValueError as error:
+                self.bad((*path, "if_missing", "assume"), str(error))
+        at, accept = fact.at or self.doc.decides.parameters_at, tuple(fact.accept)
+        self.facts[name] = RuleFact(name, fact.type, fact.from_, at, year, fact.per or "", accept, bounds, one_of, assume, fact.max_age, spec.meaning)
+        try:
+            self.names[name] = self._fact_term(self.facts[name], kind)
+        except Refused as refused:
+            self.bad(path, str(refused), refused.mend, key=True)
+
+    def _fact_term(self, fact: RuleFact, kind: Kind) -> Term:
+        if fact.type == "ratio":
+            shares = [Fraction(value) for value in fact.one_of]
+            den = lcm(*(share.denominator for share in shares))
+            return terms.checked(Term("share", kind, (), fact.name, min(shares), max(shares), den, text=fact.name, choices=fact.one_of))
+        low, high = fact.range or (0, 0)
+        den = 100 if fact.type == "percent" else 1
+        return terms.checked(Term("fact", kind, (), fact.name, Fraction(low, den), Fraction(high, den), den, text=fact.name, choices=fact.one_of))
+
+    def _year(self, path: Path, text: str | None) -> str | int | None:
+        if text is None or (text == "period.year" and self.doc.decides.period != "once"):
+            return text
+        if re.fullmatch(r"[12]\d{3}", text, re.ASCII):
+            return int(text)
+        once = self.doc.decides.period == "once"
+        mend = "Write a year such as 2019" + ("." if once else ", or period.year.")
+        self.bad(path, f"{text!r} is no year of a benefit {'paid once' if once else 'per ' + self.doc.decides.period}", mend)
+        return None
+
+    def _choices(self, path: Path, fact: document.Fact, spec: FactSpec) -> tuple[str, ...]:
+        chosen = tuple(fact.one_of) or spec.one_of if fact.type in ("text", "ratio") else ()
+        for index, value in enumerate(fact.one_of):
+            if fact.type not in ("text", "ratio"):
+                self.bad((*path, "one_of"), f"one_of is for text, {path[-1]!r} is {fact.type}", key=True)
+                break
+            if spec.one_of and value not in spec.one_of:
+                self.unknown((*path, "one_of", index), f"{fact.from_} is never", value, spec.one_of)
+        if fact.type == "ratio":
+            for value in chosen:
+                try:
+                    read_value(value, "ratio", self.currency)
+                except ValueError as error:
+                    self.bad((*path, "one_of"), str(error), key=True)
+                    return ("1",)
+            if not chosen:
+                self.bad(path, "a ratio needs one_of, such as ['1', '1/2']", key=True)
+                return ("1",)
+        return chosen
+
+    def _range(self, path: Path, name: str, fact: document.Fact, spec: FactSpec) -> tuple[int, int] | None:
+        if fact.type in ("text", "yes_no", "ratio"):
+            if fact.range is not None:
+                self.bad((*path, "range"), f"a range is for numbers and dates, {name!r} is {fact.type}", key=True)
+            return None
+        default = {"years": (0, 150), "date": (FIRST_DAY, LAST_DAY)}.get(fact.type, spec.range)
+        if fact.range is None:
+            if default is None:
+                self.bad(path, f"{name!r} needs a range, so that no amount can overflow", "Say range: lowest..highest.", key=True)
+            return default or (0, 0)
+        try:
+            return read_range(fact.range, fact.type, self.currency)
+        except ValueError as error:
+            self.bad((*path, "range"), str(error))
+            return 0, 0
+
+    def parameter(self, name: str, given: document.Parameter) -> None:
+        path: Path = ("parameters", name)
+        kind = Kind(_TERM_KIND.get(given.type, given.type), given.per or "")
+        if not self.claim(path, name):
+            return
+        self.names[name] = terms.UNKNOWN
+        self.law((*path, "law"), given.law)
+        by, keys = self._keys((*path, "by"), given)
+        dated: dict[int, tuple[tuple[Scalar, ...] | None, str]] = {}
+        for (start, value), written in zip(given.from_.items(), self._dates(path), strict=True):
+            dated[start] = self._values((*path, "from", written), given, value, keys), value.law or given.law
+            self.law((*path, "from", written, "law"), value.law)
+        values, laws = [], []
+        for segment in self.segments:
+            begun = [start for start in dated if start <= segment]
+            row, law = dated[max(begun)] if begun else (None, "")
+            if row is None:
+                self.bad(path, f"{name!r} has no value on {day_date(segment)}, when the rule is in force", "Give it one from then on or earlier.", key=True)
+                return
+            values.append(row)
+            laws.append(law)
+        self._settle(path, Parameter(name, kind, 1, by, keys, tuple(values), tuple(laws)))
+
+    def _dates(self, path: Path) -> list[str]:
+        node = self.root.at(*path, "from").value
+        return list(node) if isinstance(node, dict) else []
+
+    def _settle(self, path: Path, parameter: Parameter) -> None:
+        name, flat = parameter.name, [value for row in parameter.values for value in row]
+        numbers = [value for value in flat if isinstance(value, Fraction)]
+        if not flat:
+            return
+        if not numbers:
+            self.parameters[name] = parameter
+            self.names[name] = Term("parameter", parameter.kind, value=name, text=name)
+            return
+        den = lcm(*(value.denominator for value in numbers))
+        self.parameters[name] = Parameter(name, parameter.kind, den, parameter.by, parameter.keys, parameter.values, parameter.laws)
+        try:
+            self.names[name] = terms.named("parameter", name, parameter.kind, min(numbers), max(numbers), den)
+        except Refused as refused:
+            self.bad(path, str(refused), refused.mend, key=True)
+
+    def _keys(self, path: Path, given: document.Parameter) -> tuple[str, tuple[Key, ...]]:
+        if not given.by:
+            return "", ()
+        if len(given.by) > 1:
+            self.bad(path, f"a parameter is given by one fact, not by {len(given.by)}", key=True)
+        by, texts = next(iter(given.by.items()))
+        fact = self.facts.get(by)
+        if fact is None:
+            if by not in self.doc.facts:
+                self.unknown((*path, by), "unknown fact", by, self.doc.facts, key=True)
+            return "", ()
+        keys: list[Key] = []
+        for index, text in enumerate(texts):
+            try:
+                key = read_key(text, fact.type, self.currency, fact.one_of)
+            except ValueError as error:
+                self.bad((*path, by, index), str(error))
+                continue
+            if any((key.value == other.value) if key.value is not None else (key.low <= other.high and other.low <= key.high) for other in keys):
+                self.bad((*path, by, index), f"{text!r} overlaps an earlier key")
+            keys.append(key)
+        return by, tuple(keys)
+
+    def _values(self, path: Path, given: document.Parameter, dated: document.DatedValue, keys: tuple[Key, ...]) -> tuple[Scalar, ...] | None:
+        if dated.value == "null":
+            return None
+        listed = dated.value if isinstance(dated.value, list) else [dated.value]
+        keyed = len(next(iter(given.by.values()))) if given.by else 1
+        if len(listed) != keyed or isinstance(dated.value, list) != bool(given.by):
+            expected = f"{keyed} values, one for each key" if given.by else "one value"
+            self.bad(path, f"{len(listed)} value{'s' * (len(listed) != 1)} stand here, {expected} must", "Write a list." if given.by else "")
+            return (Fraction(0),) * max(len(keys), 1)
+        row: list[Scalar] = []
+        for index, text in enumerate(listed):
+            try:
+                row.append(read_value(text, given.type, self.currency))
+            except ValueError as error:
+                self.bad((*path, index) if isinstance(dated.value, list) else path, str(error))
+                row.append(Fraction(0))
+        return tuple(row)
