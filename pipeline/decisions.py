@@ -9,7 +9,7 @@ from typing import NamedTuple
 import polars as pl
 
 from .entitlements import encode_receipt
-from .facts import DAY_MS, History, Known, Question, Reader, Value, day, day_date, standing
+from .facts import LAST_DAY, History, Known, Question, Reader, Value, day, day_date
 from .registry import FactSpec
 from .rules import Period, Rule, RuleFact, decide
 
@@ -40,7 +40,7 @@ class ActiveRule:
         self.reader = Reader([question(rule, fact, period, catalogue[fact.source]) for fact in rule.facts])
         self._ages = [(index, fact) for index, fact in enumerate(rule.facts) if fact.type == "years" and catalogue[fact.source].type == "date"]
         self._schema = {"subject": pl.String(), **{fact.name: _PHYSICAL.get(fact.type, pl.String()) for fact in rule.facts}, "event_day": pl.Int32()}
-        self._registries = {catalogue[fact.source].registry for fact in rule.facts}
+        self._asks_day = rule.needs_event_day or self.reader.needs_event_day
 
     def concerns(self, event: Known) -> bool:
         """Whether an event can change this rule's decision."""
@@ -53,9 +53,12 @@ class ActiveRule:
         answers: list[list[Value | None]] = []
         sources: list[list[Known | None]] = []
         event_days: list[int] = []
+        read, asks_day = self.reader.read, self._asks_day
+        event_day = LAST_DAY
         for _, history in histories:
-            event_day = self.event_day(history)
-            values, told = self.reader.read(history, event_day)
+            if asks_day:
+                event_day = self.reader.event_day(history)
+            values, told = read(history, event_day)
             for index, fact in self._ages:
                 born = values[index]
                 values[index] = None if born is None else age_years(int(born), self._age_day(fact, event_day))
@@ -81,11 +84,6 @@ class ActiveRule:
             Outcome(subject, decision, amount, encode_receipt(missing, conditions, values_of_steps, values, told))
             for (subject, _), decision, amount, missing, conditions, values_of_steps, values, told in rows
         ]
-
-    def event_day(self, history: History) -> int:
-        """The day of the latest standing event of the registries this rule asks: a function of what is known, not of arrival."""
-        events, _ = standing(history)
-        return max((event.time_ms for event in events if event.registry in self._registries), default=0) // DAY_MS
 
     def _age_day(self, fact: RuleFact, event_day: int) -> int:
         asked = day_asked(self.rule, fact, self.period)

@@ -115,13 +115,17 @@ def encode_receipt(missing: int, conditions: int, steps: Sequence[int | None], v
     """A receipt as bytes, from what the evaluator and the reader gave."""
     events: list[str] = []
     told_by: list[int] = []
+    latest, place = None, -1
     for event in told:
         if event is None:
             told_by.append(-1)
             continue
-        if event.id not in events:
-            events.append(event.id)
-        told_by.append(events.index(event.id))
+        if event is not latest:  # facts of one event stand together, so the last place is nearly always the right one
+            latest = event
+            if event.id not in events:
+                events.append(event.id)
+            place = events.index(event.id)
+        told_by.append(place)
     return _ENCODER.encode((missing, conditions, steps, values, events, told_by))
 
 

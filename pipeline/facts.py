@@ -162,45 +162,52 @@ class Reader:
 
     def __init__(self, questions: Sequence[Question]) -> None:
         self.questions = tuple(questions)
-        self._by_registry: dict[str, list[tuple[int, Question]]] = {}
-        for index, question in enumerate(self.questions):
-            self._by_registry.setdefault(question.registry, []).append((index, question))
+        self.needs_event_day = any(question.day is None for question in questions)
+        self._unknown: list[Value | None] = [None] * len(questions)
+        self._untold: list[Known | None] = [None] * len(questions)
+        self._told: dict[str, list[tuple[int, str, int | None, bool, frozenset[str] | None]]] = {}
+        self._until: dict[str, list[tuple[int, Question]]] = {}
+        self._oldest = [(index, question.oldest_ms) for index, question in enumerate(questions) if question.oldest_ms is not None]
+        for index, question in enumerate(questions):
+            if question.until:
+                self._until.setdefault(question.registry, []).append((index, question))
+            else:
+                self._told.setdefault(question.registry, []).append((index, question.name, question.day, question.timeless, question.accept))
+        self._registries = frozenset(self._told) | frozenset(self._until)
 
     def concerns(self, event: Known) -> bool:
         """Whether an event can change an answer."""
-        asked = self._by_registry.get(event.registry)
-        if not asked:
+        if event.registry not in self._registries:
             return False
-        return bool(event.withdraws) or any(question.until or question.name in event.values for _, question in asked)
+        return bool(event.withdraws) or event.registry in self._until or any(asked[1] in event.values for asked in self._told[event.registry])
+
+    def event_day(self, history: History) -> int:
+        """The day of the latest standing event of the registries asked: a function of what is known, not of arrival."""
+        return max((event.time_ms for event in standing(history)[0] if event.registry in self._registries), default=0) // DAY_MS
 
     def read(self, history: History, event_day: int = LAST_DAY) -> tuple[list[Value | None], list[Known | None]]:
         """The answers and the event behind each of them; `event_day` is meant where a question names no day."""
         events, disputed = standing(history)
-        told: list[Known | None] = [None] * len(self.questions)
+        answers, told = self._unknown.copy(), self._untold.copy()
         for event in events:  # in the order of sequence and id, so that the latest word is written last
-            asked = self._by_registry.get(event.registry)
-            if asked is None:
-                continue
-            values, first, end = event.values, event.valid_from, event.valid_to
-            for index, question in asked:
-                if question.until:
-                    if question.until in values or told[index] is None:
-                        told[index] = event
-                elif question.name in values and (question.timeless or first <= (event_day if question.day is None else question.day) < end):
+            registry, values, first, end, status = event.registry, event.values, event.valid_from, event.valid_to, event.status
+            for index, name, day, timeless, accept in self._told.get(registry, ()):
+                if name in values and (timeless or first <= (event_day if day is None else day) < end):
+                    answers[index] = values[name] if accept is None or status in accept else None
                     told[index] = event
-        answers = [None if event is None else _answer(question, event, disputed, event_day) for question, event in zip(self.questions, told, strict=True)]
+            for index, question in self._until.get(registry, ()):
+                ends = values.get(question.until)
+                if ends is not None:
+                    answers[index] = (event_day if question.day is None else question.day) < ends  # type: ignore[operator]
+                    told[index] = event
+                elif told[index] is None:
+                    answers[index], told[index] = True, event
+        for index, oldest_ms in self._oldest:
+            teller = told[index]
+            if teller is not None and teller.time_ms < oldest_ms:
+                answers[index] = None
+        if disputed:
+            for index, teller in enumerate(told):
+                if teller is not None and (teller.registry, teller.id) in disputed:
+                    answers[index] = None
         return answers, told
-
-
-def _answer(question: Question, event: Known, disputed: set[tuple[str, str]], event_day: int) -> Value | None:
-    if disputed and (event.registry, event.id) in disputed:
-        return None
-    if question.oldest_ms is not None and event.time_ms < question.oldest_ms:
-        return None
-    if question.until:
-        ends = event.values.get(question.until)
-        return True if ends is None else (event_day if question.day is None else question.day) < ends  # type: ignore[operator]
-    if question.accept is not None and event.status not in question.accept:
-        return None
-    return event.values[question.name]
-

@@ -10,6 +10,7 @@ from pathlib import Path
 from connectors.embedded_postgres import EmbeddedPostgres
 from connectors.registries import load_registries
 from connectors.segment_log import create_topic
+from connectors.store import proof
 from connectors.store.rulebook import enlist
 from connectors.store.servers import Store
 from pipeline.accounts import AccountPolicy
@@ -44,6 +45,10 @@ class Installation:
     def policy(self) -> AccountPolicy:
         """What the account registry allows."""
         return AccountPolicy()
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """The next offset to take of every topic and shard."""
+        return {key: offset for connection in self.store.servers("payout positions") for key, offset in proof.positions(connection).items()}
 
     def rules(self) -> list[ActiveRule]:
         """The rules in force, enlisted in the store."""

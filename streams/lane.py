@@ -19,7 +19,6 @@ from pipeline.orders import PASSED, TRANSITIONS, State
 from pipeline.problems import Malformed, Problem
 from pipeline.receipts import Answer, decode_answer
 from pipeline.registry import Registries
-from pipeline.sharding import shard_of
 
 from .frame_orders import FrameOrders, alive_reader
 from .topics import RECEIPTS, REGISTRY_TOPICS, TOPICS
@@ -37,14 +36,13 @@ class Lane:
         self,
         connection: Connection[Row],
         held: Claim,
-        shards: int,
         registries: Registries,
         rules: Sequence[ActiveRule],
         policy: AccountPolicy,
         observer: Observer,
         today: Callable[[], date],
     ) -> None:
-        self.connection, self.claim, self.shards, self.registries, self.policy, self.observer = connection, held, shards, registries, policy, observer
+        self.connection, self.claim, self.registries, self.policy, self.observer = connection, held, registries, policy, observer
         self.rules = {rule.benefit_period_id: rule for rule in rules}
         self.today = today
         self._periods = {(rule.rule.benefit, rule.period.label): rule.benefit_period_id for rule in rules}
@@ -140,15 +138,15 @@ class Lane:
         return counts[Disposition.APPLIED], counts[Disposition.DUPLICATE], counts[Disposition.CONFLICT], counts[Disposition.DEAD_LETTER]
 
     def _decode(self, topic: str, first_offset: int, records: Records) -> tuple[dict[str, list[Known]], list[DeadLetter]]:
-        decode, shards, shard = self.registries.decode, self.shards, self.claim.shard
+        decode, shard = self.registries.decode, self.claim.shard
         events: dict[str, list[Known]] = {}
         dead: list[DeadLetter] = []
         for index, (key, value) in enumerate(records):
             try:
                 event = decode(value)
                 subject = event.subject
-                if shard_of(subject, shards) != shard:
-                    raise Malformed([Problem("key", f"subject {subject!r} belongs to shard {shard_of(subject, shards)}, not {shard}", "Key the record by its subject.")])
+                if key != subject.encode():
+                    raise Malformed([Problem("key", f"the record's key is {key[:64]!r}, its subject {subject!r}", "Key the record by its subject.")])
                 if self.registries.topic_of[event.known.registry] != topic:
                     raise Malformed([Problem("type", f"{event.known.type} of {event.known.registry} does not belong on {topic}", "Send it to its registry's topic.")])
             except Malformed as malformed:

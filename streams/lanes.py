@@ -55,7 +55,7 @@ class Lanes:
                 if self._installation.store.url_of(shard) == url:
                     self._lanes[shard] = Lane.take_over(
                         connection, shard, owner,
-                        shards=self._installation.store.shards, registries=self._installation.registries, rules=self._rules,
+                        registries=self._installation.registries, rules=self._rules,
                         policy=self._installation.policy, observer=self._observer, today=lambda: datetime.now(UTC).date(),
                     )  # fmt: skip
         for shard, lane in self._lanes.items():
