@@ -41,14 +41,14 @@ class ServerAccount:
         """Turn the calling process, just forked, into the server's user; it gets SIGINT (stop) when the keeper dies."""
         if self.root:
             if self.capability is not None:
-                _prctl(PR_SET_SECUREBITS, NO_SETUID_FIXUP)
+                prctl(PR_SET_SECUREBITS, NO_SETUID_FIXUP)
             os.setgroups([])
             os.setgid(self.gid)
             os.setuid(self.uid)
             if self.capability is not None:
-                _keep_only(self.capability)
+                keep_only(self.capability)
         if sys.platform == "linux":
-            _prctl(PR_SET_PDEATHSIG, signal.SIGINT)
+            prctl(PR_SET_PDEATHSIG, signal.SIGINT)
 
 
 def _account_name(uid: int) -> str:
@@ -86,15 +86,17 @@ def _capability() -> int:
     )
 
 
-def _prctl(option: int, value: int, more: int = 0) -> None:
+def prctl(option: int, value: int, more: int = 0) -> None:
+    """Set an attribute of the calling process (Linux)."""
     if ctypes.CDLL(None, use_errno=True).prctl(option, value, more, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), f"prctl({option}, {value})")
 
 
-def _keep_only(capability: int) -> None:
+def keep_only(capability: int) -> None:
+    """Drop every capability but one, and hand that on to the programs the process becomes (Linux)."""
     bits = 1 << capability
     header = (ctypes.c_uint32 * 2)(CAPABILITY_VERSION, 0)
     sets = (ctypes.c_uint32 * 6)(bits, bits, bits, 0, 0, 0)
     if ctypes.CDLL(None, use_errno=True).capset(header, sets) != 0:
         raise OSError(ctypes.get_errno(), "capset")
-    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, capability)

@@ -66,6 +66,7 @@ class Server:
         self.directory = directory
         self.data = directory / "data"
         self.log = directory / "server.log"
+        self._log_from = self.log.stat().st_size
         self.binaries = binaries
         self.account = ServerAccount(directory, binaries)
         self.sockets = _socket_directory(self.account)
@@ -200,8 +201,8 @@ class Server:
 
     def why(self, what: str) -> str:
         """What went wrong, what the log says of it, and what to do."""
-        lines = self.log.read_text(errors="replace").splitlines()[-200:] if self.log.exists() else []
-        telling = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "ERROR", "error:", "could not"))]
+        lines = self.log.read_bytes()[self._log_from :].decode(errors="replace").splitlines()
+        telling = [line for line in lines if any(word in line for word in ("FATAL", "PANIC", "ERROR", "error:", "could not", "invalid"))]
         said = "; ".join((telling or lines)[-3:])
         mend = "Free some space and start again." if "No space left" in said else f"The whole log is {self.log}."
         return f"{what} in {self.data}: {said or 'it said nothing'}. {mend}"
