@@ -4,10 +4,13 @@ from .check import load_rule
 from .definitions import FactSpec
 from .document import document_schema
 from .evaluate import DECISIONS, GRANTED, REFUSED, UNDETERMINED, decide, physical_type, physical_value, years_on
+from .explain import Explanation, explain, missing_facts, outcomes
 from .periods import ONCE, Period, parse_period
 from .rule import Condition, Parameter, Rule, RuleFact, Step
+from .trial import TestResult, run_tests
 
 __all__ = [
-    "DECISIONS", "GRANTED", "ONCE", "REFUSED", "UNDETERMINED", "Condition", "FactSpec", "Parameter", "Period", "Rule", "RuleFact", "Step",
-    "decide", "document_schema", "load_rule", "parse_period", "physical_type", "physical_value", "years_on",
+    "DECISIONS", "GRANTED", "ONCE", "REFUSED", "UNDETERMINED", "Condition", "Explanation", "FactSpec", "Parameter", "Period", "Rule", "RuleFact", "Step",
+    "TestResult", "decide", "document_schema", "explain", "load_rule", "missing_facts", "outcomes", "parse_period", "physical_type", "physical_value",
+    "run_tests", "years_on",
 ]  # fmt: skip

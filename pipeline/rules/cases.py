@@ -1,4 +1,4 @@
-"""The tests that a document carries: read with it, run by the evaluator, and told where expected and got part."""
+"""The tests that a document carries, read with it: facts in physical form and what is expected of them."""
 
 from __future__ import annotations
 
