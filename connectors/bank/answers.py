@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from datetime import date
-from fractions import Fraction
 from typing import Literal
 
 import msgspec
 
-from connectors.bank.parsing import ISO, Element, Reading, elements, message_name
-from pipeline.money import MINOR_DIGITS
+from connectors.bank.parsing import ISO, Element, Reading, elements, message_name, text_of, total_of
 from pipeline.problems import Malformed, Problem
 
 Outcome = Literal["accepted", "pending", "rejected", "settled", "returned"]
@@ -133,7 +130,7 @@ class _StatusReport:
 
     def transfer(self, element: Element) -> None:
         found = self.found
-        status, end_to_end_id = _text(found.get(self._status)), _text(found.get(self._id))
+        status, end_to_end_id = text_of(found.get(self._status)), text_of(found.get(self._id))
         outcome = OUTCOME_OF_STATUS.get(status)
         if outcome is None or not end_to_end_id:
             place, message = f"TxInfAndSts[{len(self._answers)}]", f"end-to-end id {end_to_end_id!r} has the status {status!r}"
@@ -165,7 +162,7 @@ class _StatusReport:
         self._reading.tally(tally, f"NbOfTxsPerSts[{status}].DtldNbOfTxs", self._reading.text(tally, "DtldNbOfTxs"), self._count[status])
         sums = {currency: minor for (of, currency), minor in self._sum.items() if of == status}
         if "" not in sums:
-            self._reading.tally(tally, f"NbOfTxsPerSts[{status}].DtldCtrlSum", self._reading.text(tally, "DtldCtrlSum"), _total(sums))
+            self._reading.tally(tally, f"NbOfTxsPerSts[{status}].DtldCtrlSum", self._reading.text(tally, "DtldCtrlSum"), total_of(sums))
 
 
 class _Detail(msgspec.Struct, gc=False):
@@ -229,8 +226,8 @@ class _Notification:
         amount_minor, currency = self._reading.money(found.get(self._amount), f"Ntry[{len(self._entries)}].TxDtls.Amt")
         returned = found.get(self._return)
         reason = self._reading.text(returned, "Rsn/Cd") if returned is not None else ""
-        ids = _text(found.get(self._id)), _text(found.get(self._original))
-        self._details.append(_Detail(*ids, amount_minor, currency, _text(found.get(self._direction)), returned is not None, reason))
+        ids = text_of(found.get(self._id)), text_of(found.get(self._original))
+        self._details.append(_Detail(*ids, amount_minor, currency, text_of(found.get(self._direction)), returned is not None, reason))
         found.clear()
         element.clear()
 
@@ -244,7 +241,7 @@ class _Notification:
         if len(details) == 1 and details[0].amount_minor is None:
             details[0].amount_minor, details[0].currency = amount_minor, currency
         if details and all(detail.currency == currency for detail in details):
-            reading.tally(element, f"{place}.Amt", reading.text(element, "Amt"), _total({currency: sum(detail.amount_minor or 0 for detail in details)}))
+            reading.tally(element, f"{place}.Amt", reading.text(element, "Amt"), total_of({currency: sum(detail.amount_minor or 0 for detail in details)}))
         for batch in element.iterfind(reading.path("NtryDtls/Btch/NbOfTxs")):
             reading.tally(batch, f"{place}.Btch.NbOfTxs", batch.text or "", len(details))
         for detail in details:
@@ -268,7 +265,7 @@ class _Notification:
             for minor, currency in entries:
                 sums[currency] += minor
             self._reading.tally(total, f"TxsSummry.{tag}.NbOfNtries", self._reading.text(total, "NbOfNtries"), len(entries))
-            self._reading.tally(total, f"TxsSummry.{tag}.Sum", self._reading.text(total, "Sum"), _total(sums))
+            self._reading.tally(total, f"TxsSummry.{tag}.Sum", self._reading.text(total, "Sum"), total_of(sums))
         self._entries = []
 
     def message(self) -> BankMessage:
@@ -282,13 +279,5 @@ def _answers_an_order(detail: _Detail, direction_of_entry: str) -> bool:
     return (detail.direction or direction_of_entry) == ("CRDT" if detail.returned else "DBIT")
 
 
-def _text(element: Element | None) -> str:
-    return (element.text or "") if element is not None else ""
-
-
 def _identity(reading: Reading, header: Element) -> tuple[str, date | None]:
     return reading.text(header, "MsgId"), reading.day(header, "CreDtTm")
-
-
-def _total(sums: Mapping[str, int]) -> Fraction:
-    return sum((Fraction(minor, 10 ** MINOR_DIGITS.get(currency, 0)) for currency, minor in sums.items()), Fraction(0))

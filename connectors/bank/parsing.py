@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from fractions import Fraction
 from typing import Any
@@ -48,6 +48,38 @@ def elements(data: bytes, tags: Sequence[str]) -> Iterator[Element]:
         raise Malformed([_broken(fault)]) from None
 
 
+def document(data: bytes) -> Element:
+    """The root of a file that fits into memory; `message_name` has looked at it before."""
+    try:
+        return etree.fromstring(data, etree.XMLParser(**_OPTIONS))
+    except etree.XMLSyntaxError as fault:
+        raise Malformed([_broken(fault)]) from None
+
+
+def rows(root: Element, namespace: str, row: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
+    """The texts of many like elements, a tuple for each, with "" where a part is missing; `row` and `columns` are XPaths with the prefix p.
+
+    Taken column by column, which is several times as fast as element by element. Columns are only put side by side where
+    it is proved that every element has each part exactly once; the others are looked up one by one.
+    """
+
+    def ask(path: str) -> Any:
+        return etree.XPath(path, namespaces={"p": namespace}, smart_strings=False)
+
+    elements_found = ask(row)(root)
+    values: dict[str, list[str]] = {column: ask(f"{row}/{column}")(root) for column in columns}
+    whole = [column for column in columns if len(values[column]) == len(elements_found)]
+    proof = " and ".join(f"count({column})=1" for column in whole)
+    proved = bool(whole) and ask(f"count({row}[{proof}])")(root) == len(elements_found)
+    for column in columns:
+        if not values[column]:
+            values[column] = [""] * len(elements_found)
+        elif not (proved and column in whole):
+            one = ask(column)
+            values[column] = [next(iter(one(element)), "") for element in elements_found]
+    return list(zip(*(values[column] for column in columns), strict=True))
+
+
 def minor_of(text: str, currency: str) -> int:
     """An amount of a bank file in minor units; ValueError says what is wrong with it."""
     digits = MINOR_DIGITS.get(currency)
@@ -59,6 +91,15 @@ def minor_of(text: str, currency: str) -> int:
     if "_" in text or "-" in text:
         raise ValueError(f"{text!r} is not an amount")
     return parse_minor(text, currency)
+
+
+def total_of(sums: Mapping[str, int]) -> Fraction:
+    """Minor units per currency as one control sum, which ISO 20022 adds up irrespective of currencies."""
+    return sum((Fraction(minor, 10 ** MINOR_DIGITS.get(currency, 0)) for currency, minor in sums.items()), Fraction(0))
+
+
+def text_of(element: Element | None) -> str:
+    return (element.text or "") if element is not None else ""
 
 
 class Reading:
@@ -93,7 +134,7 @@ class Reading:
             return None, ""
         currency = element.get("Ccy", "")
         try:
-            return minor_of((element.text or "").strip(), currency), currency
+            return minor_of(text_of(element).strip(), currency), currency
         except ValueError as fault:
             self.problem(element, place, str(fault))
             return None, ""
