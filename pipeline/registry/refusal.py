@@ -168,16 +168,13 @@ class _Reading:
         if value is None:
             self.refuse("time", "is missing", mend)
         elif not isinstance(value, str) or not TIME.match(value):
-            self.refuse("time", f"{_shown(value)} is not a time with its offset (RFC 3339)", mend)
+            self.refuse("time", f"{_shown(value)} is not a time with its offset (RFC 3339) in the years {OLDEST_YEAR} to {NEWEST_YEAR}", mend)
         else:
             try:
                 date.fromisoformat(value[:10])
                 time.fromisoformat(value[11:19])
             except ValueError:
                 self.refuse("time", f"{_shown(value)} does not exist", mend)
-            else:
-                if not OLDEST_YEAR <= int(value[:4]) <= NEWEST_YEAR:
-                    self.refuse("time", f"{_shown(value)} is outside the years {OLDEST_YEAR} to {NEWEST_YEAR}", mend)
 
     def data(self, registry: Registry, event: EventType, data: object, message_id: object) -> None:
         if not isinstance(data, dict):
