@@ -94,11 +94,11 @@ def day_asked(rule: Rule, fact: RuleFact, period: Period) -> int | None:
     """The day for which a rule asks a fact; None is the day of the event.
 
     The payment date of a benefit paid once, whenever it can be, is the last day there is: whatever the registries have
-    announced by then counts.
+    announced by then counts. It is asked for as the day before, which an interval without an end still holds.
     """
     if fact.year is not None:
         return day_of_year(period.year if fact.year == "period.year" else int(fact.year))
-    return None if fact.at == "event.date" else rule.day(fact.at, period)
+    return None if fact.at == "event.date" else min(rule.day(fact.at, period), LAST_DAY - 1)
 
 
 def day_of_year(year: int) -> int:

@@ -46,6 +46,7 @@ class Lane:
         self.rules = {rule.benefit_period_id: rule for rule in rules}
         self.today = today
         self._periods = {(rule.rule.benefit, rule.period.label): rule.benefit_period_id for rule in rules}
+        self._topic_of = {registry.name: registry.topic for registry in registries.registries}
         self._alive = alive_reader()
 
     @classmethod
@@ -113,7 +114,7 @@ class Lane:
                 counts[disposition] += 1
                 if disposition is Disposition.CONFLICT:
                     orders.findings.append(("event_id_conflict", subject, f"{event.registry}/{event.id}"))
-                    log.warning("event id reused with other content", shard=self.claim.shard, subject=subject, event=event.id)
+                    log.warning("event id reused with other content", shard=self.claim.shard, subject=subject, event_id=event.id)
             histories[subject] = history
             if history is history_before:
                 continue
@@ -147,7 +148,7 @@ class Lane:
                 subject = event.subject
                 if key != subject.encode():
                     raise Malformed([Problem("key", f"the record's key is {key[:64]!r}, its subject {subject!r}", "Key the record by its subject.")])
-                if self.registries.topic_of[event.known.registry] != topic:
+                if self._topic_of[event.known.registry] != topic:
                     raise Malformed([Problem("type", f"{event.known.type} of {event.known.registry} does not belong on {topic}", "Send it to its registry's topic.")])
             except Malformed as malformed:
                 dead.append((first_offset + index, key, value, problems_json(malformed)))
