@@ -136,7 +136,7 @@ class IfMissing(_Part):
     assume: Scalar | None
 
 
-Missing = Annotated[IfMissing, BeforeValidator(_read_missing), WithJsonSchema({"anyOf": [{"const": "hold"}, {"$ref": "#/$defs/IfMissing"}]})]
+Missing = Annotated[IfMissing, BeforeValidator(_read_missing), WithJsonSchema({"anyOf": [{"const": "hold"}, IfMissing.model_json_schema()]})]
 Age = Annotated[int, BeforeValidator(_read_age), WithJsonSchema({"type": "string", "pattern": "^[0-9]+ days$"})]
 
 
@@ -163,7 +163,7 @@ class DatedValue(_Part):
     note: str = ""
 
 
-_DATED_SCHEMA = {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, {"type": "array", "items": _SCALAR_SCHEMA}, {"$ref": "#/$defs/DatedValue"}]}
+_DATED_SCHEMA = {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, {"type": "array", "items": _SCALAR_SCHEMA}, DatedValue.model_json_schema()]}
 Dated = Annotated[DatedValue, BeforeValidator(_read_value), WithJsonSchema(_DATED_SCHEMA)]
 
 
@@ -305,7 +305,4 @@ class Document(_Part):
 
 def document_schema() -> dict[str, Any]:
     """The JSON Schema of a rule document."""
-    schema = Document.model_json_schema(by_alias=True)
-    for part in (IfMissing, DatedValue):
-        schema["$defs"][part.__name__] = part.model_json_schema(by_alias=True)
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Document.model_json_schema(by_alias=True)}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from fractions import Fraction
 
-from pipeline.facts import LAST_DAY, day
+from pipeline.facts import LAST_DAY, day, day_date
 
 from .document import Approvals, Corrections, Law, Limits, NotEncoded, Payment
 from .periods import Period
@@ -149,13 +149,14 @@ class Rule:
     def segment(self, on: int) -> int:
         """The index of the parameter segment that holds on a day; ValueError where the rule is not in force."""
         if not self.in_force[0] <= on <= self.in_force[1]:
-            raise ValueError(f"{self.benefit} {self.hash[:12]} is not in force on day {on}, only from {self.in_force[0]} to {self.in_force[1]}")
+            first, last = (day_date(bound) for bound in self.in_force)
+            raise ValueError(f"{self.benefit} {self.hash[:12]} is not in force on {day_date(on)}, only from {first} to {last}")
         return bisect_right(self.segments, on) - 1
 
     def day(self, name: str, period: Period, payment_day: int | None = None) -> int:
         """The day number of period.start, period.end, payment.date or a written day, for a period."""
         if period.kind != self.period_kind:
-            raise ValueError(f"{self.benefit} is decided per {self.period_kind}, not for {period.label}")
+            raise ValueError(f"{self.benefit} is decided {'once' if self.period_kind == 'once' else 'per ' + self.period_kind}, not for {period.label}")
         if name == "payment.date":
             known = self.payment.date if payment_day is None else payment_day
             return LAST_DAY if known is None else known
