@@ -53,7 +53,7 @@ clean:
 .venv/run.stamp: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "payout needs Python 3.11 or newer with its venv module; none was found. Install it (on Debian: python3 and python3-venv), or name one: make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@echo "Setting up .venv with $(PYTHON); this is done once and takes about a minute." >&2
-	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear .venv
 	@$(INSTALL) requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
