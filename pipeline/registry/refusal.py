@@ -237,8 +237,8 @@ class _Reading:
                 self.date(field, value)
             case "one_of":
                 if not isinstance(value, str) or value not in field.one_of:
-                    near = suggestion(value, field.one_of) if isinstance(value, str) and len(value) <= MAX_TEXT else ""
-                    self.refuse(place, f"{shown} is none of {', '.join(field.one_of)}", near)
+                    near = _near(value, field.one_of) if isinstance(value, str) else ""
+                    self.refuse(place, f"{shown} is none of {', '.join(field.one_of)}{near}")
             case "id":
                 self.code(place, value, MAX_ID)
             case _:
