@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
+from bank_samples import CREATED, DAY, DEBTOR, GOOD, batches, written
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lxml import etree
 from stdnum import iban as stdnum_iban
+from stdnum.iso7064 import mod_97_10
 
 from connectors.bank.initiation import CreditTransfer, Debtor, danish_iban, message_id_of, uetr_of, write_initiation
 from pipeline.money import MINOR_DIGITS, parse_minor
@@ -18,52 +21,6 @@ from pipeline.problems import Malformed
 
 SCHEMA = etree.XMLSchema(etree.parse(str(Path(__file__).parent / "xsd" / "pain.001.001.09.xsd")))
 NS = {"p": "urn:iso:std:iso:20022:tech:xsd:pain.001.001.09"}
-DEBTOR = Debtor("Treasury & <Sons>", {"scheme": "us", "routing": "121000358", "number": "4410001"}, "SBNKUS33")
-DAY, CREATED = date(2020, 4, 10), datetime(2020, 4, 9, 12, 0, tzinfo=UTC)
-GOOD = CreditTransfer(
-    "E1", uetr_of("E1"), "I1", 120_000, "USD", "us-000017", {"scheme": "us", "routing": "021000021", "number": "123456789"}, "Economic impact payment"
-)
-
-PRINTABLE = st.text(st.characters(exclude_categories=("Cs", "Cc", "Cn")), min_size=1, max_size=140)
-ACCOUNTS = st.one_of(
-    st.builds(
-        lambda registration, number: {"scheme": "dk", "registration": registration, "number": number},
-        st.from_regex(r"[0-9]{1,4}", fullmatch=True),
-        st.from_regex(r"[0-9]{1,10}", fullmatch=True),
-    ),
-    st.sampled_from(["DK5000400440116243", "FO6264600001631634", "GL8964710001000206", "GB29NWBK60161331926819", "FR1420041010050500013M02606"]).map(
-        lambda iban: {"scheme": "iban", "iban": iban}
-    ),
-    st.builds(
-        lambda routing, number: {"scheme": "us", "routing": routing, "number": number},
-        st.sampled_from(["121000358", "111000025", "021000021"]),
-        st.from_regex(r"[0-9]{4,17}", fullmatch=True),
-    ),
-)
-
-
-@st.composite
-def batches(draw: st.DrawFn, currency: str | None = None) -> list[CreditTransfer]:
-    chosen = currency or draw(st.sampled_from(["USD", "DKK", "JPY", "KRW", "EUR"]))
-    stems = draw(st.lists(st.from_regex(r"[A-Za-z0-9+?:().,' -]{1,30}", fullmatch=True), min_size=1, max_size=8, unique=True))
-    return [
-        CreditTransfer(
-            stem,
-            uetr_of(stem),
-            f"I{stem}",
-            draw(st.integers(1, 10**15)),
-            chosen,
-            draw(PRINTABLE),
-            draw(ACCOUNTS),
-            draw(st.just("") | PRINTABLE),
-            draw(st.sampled_from(["SSBE", "TAXR"])),
-        )
-        for stem in stems
-    ]
-
-
-def written(transfers: list[CreditTransfer], created: datetime = CREATED) -> bytes:
-    return write_initiation(transfers, debtor=DEBTOR, execution_day=DAY, created=created)
 
 
 def problems_of(*transfers: CreditTransfer, debtor: Debtor = DEBTOR) -> list[tuple[str, str]]:
@@ -131,8 +88,6 @@ def test_known_danish_accounts_give_their_known_iban(registration: str, number: 
 
 @given(st.from_regex(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{4,30}", fullmatch=True))
 def test_check_digits_are_judged_as_python_stdnum_judges_them(iban: str) -> None:
-    from stdnum.iso7064 import mod_97_10
-
     transfer = msgspec.structs.replace(GOOD, account={"scheme": "iban", "iban": iban})
     if mod_97_10.is_valid(iban[4:] + iban[:4]):
         written([transfer])
@@ -208,7 +163,5 @@ def test_an_empty_batch_is_no_message() -> None:
 
 @given(st.text(max_size=50))
 def test_a_uetr_is_a_version_4_uuid_and_depends_on_the_text_alone(text: str) -> None:
-    import uuid
-
     made = uuid.UUID(uetr_of(text))
     assert (made.version, made.variant, str(made)) == (4, uuid.RFC_4122, uetr_of(text))
