@@ -100,19 +100,27 @@ class LogReader:
     def _locate(self, offset: int) -> tuple[Segment, int] | None:
         if self._next is not None and self._next[0] == offset:
             return self._next[1], self._next[2]
+        found = self._find(offset)
+        if found is not None or offset == (end := self.end_offset()):
+            return found
+        start = self.start_offset()
+        if not start <= offset < end:
+            raise OffsetOutOfRange(self.path, offset, start, end)
+        found = self._find(offset)  # a writer may have completed the batch between the two looks
+        if found is None:
+            raise LogCorrupt(self.path, 0, f"the batch of offset {offset} is missing or damaged, and later ones follow")
+        return found
+
+    def _find(self, offset: int) -> tuple[Segment, int] | None:
         bases = self._refresh()
         index = bisect_right(bases, offset) - 1
-        if index >= 0:
-            segment = self._segments[bases[index]]
-            position = segment.seek(offset)
-            if position is not None:
-                return segment, position
-        end = self.end_offset()
-        if offset != end:
-            if bases and bases[0] <= offset < end and index + 1 < len(bases):
-                raise LogCorrupt(segment.path, segment.end, f"the batch of offset {segment.end_offset} is missing or damaged, and later segments follow")
-            raise OffsetOutOfRange(self.path, offset, self.start_offset(), end)
-        return None
+        if index < 0:
+            return None
+        segment = self._segments[bases[index]]
+        position = segment.seek(offset)
+        if position is None and index + 1 < len(bases):
+            raise LogCorrupt(segment.path, segment.end, f"the batch of offset {segment.end_offset} is missing or damaged, and later segments follow")
+        return None if position is None else (segment, position)
 
     def _following(self, segment: Segment) -> Segment | None:
         """The segment after this one, which must then be whole; None if this is the last."""

@@ -335,7 +335,6 @@ def test_an_unprivileged_user_needs_no_help() -> None:
             capture_output=True,
             text=True,
             cwd=ROOT,
-            env={"PATH": "/usr/bin:/bin"},
             preexec_fn=become,
             check=False,
         )
