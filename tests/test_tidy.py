@@ -190,7 +190,7 @@ def tracked() -> list[Path]:
 
 def test_no_file_names_a_machine_path_or_a_package_registry():
     paths = r"/(work|root|home/\w+|Users/\w+)/|/opt/wheels"
-    registries = r"\bpypi\.org|pythonhosted|registry\.npmjs|crates\.io|proxy\.golang|repo1?\.maven|deb\.debian|index-url |find-links "
+    registries = r"\bpypi\.org|pythonhosted|registry\.npmjs|crates\.io|proxy\.golang|repo1?\.maven|deb\.debian|(?<!emit-)index-url|(?<!emit-)find-links "
     banned = re.compile(f"{paths}|{registries}", re.IGNORECASE)
     found = []
     for path in tracked():
