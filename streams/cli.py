@@ -1,0 +1,175 @@
+"""The command `payout`: its options and groups, and how every command ends.
+
+Exit codes: 0 done, 1 the thing asked about is not well, 2 bad usage or bad input, 3 the world failed (130: stopped by Ctrl-C).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib import import_module
+from importlib.metadata import version
+from pathlib import Path
+from types import TracebackType
+from typing import Annotated, Any
+
+import typer
+
+from .commands import dead_letters, events, holds, store
+from .commands.opening import Given
+from .commands.orders import orders
+from .commands.run import run
+from .commands.speaking import note, say
+from .commands.status import status
+
+app = typer.Typer(
+    name="payout",
+    help="Benefits that reach people without anyone applying: registry events in, exact and explained payment orders out.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ELSEWHERE = {
+    "rules": ("streams.rule_commands", "app", "Writes, checks, tests and explains rule documents."),
+    "sandbox-bank": ("streams.bank_commands", "sandbox_bank", "A bank to try things with; pays nobody."),
+}
+"""Commands whose modules are heavy: imported when they are called."""
+
+GLOBAL = ("--home", "--config")
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"payout {version('payout')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    context: typer.Context,
+    home: Annotated[Path | None, typer.Option(metavar="DIR", help="Folder of an embedded installation, else PAYOUT_HOME, else ./home.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Settings file, else PAYOUT_CONFIG, else payout.toml in the home or here.")] = None,
+    show_version: Annotated[bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Prints the version.")] = False,
+) -> None:
+    """Benefits that reach people without anyone applying: registry events in, exact and explained payment orders out."""
+    context.obj = Given(home, config)
+    if home is not None:
+        os.environ["PAYOUT_HOME"] = str(home)
+
+
+def _called(module: str, name: str) -> Callable[[typer.Context], None]:
+    def command(context: typer.Context) -> None:
+        found: Any = getattr(import_module(module), name)
+        if not isinstance(found, typer.Typer):
+            single = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+            single.command()(found)
+            found = single
+        typer.main.get_command(found).main(args=list(context.args), prog_name=context.command_path, obj=context.obj)
+
+    return command
+
+
+for _name, _command in (("status", status), ("orders", orders), ("run", run), ("settings", store.settings)):
+    app.command(_name)(_command)
+for _name, _group in (("events", events.app), ("holds", holds.app), ("dead-letters", dead_letters.app), ("store", store.app)):
+    app.add_typer(_group, name=_name)
+for _name, (_module, _attribute, _help) in ELSEWHERE.items():
+    app.command(
+        _name, help=_help, add_help_option=False, context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False}
+    )(_called(_module, _attribute))
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The entry point: runs a command and exits with its code."""
+    with Ending() as ending:
+        app(args=_globals_first(sys.argv[1:] if arguments is None else arguments), prog_name="payout")
+    sys.exit(ending.code)
+
+
+def _globals_first(arguments: list[str]) -> list[str]:
+    """`--home` and `--config` may stand anywhere before a `--`."""
+    first: list[str] = []
+    rest: list[str] = []
+    left = iter(arguments)
+    for argument in left:
+        if argument == "--":
+            rest += [argument, *left]
+        elif argument in GLOBAL:
+            first += [argument, *(value for value in [next(left, None)] if value is not None)]
+        elif argument.startswith(tuple(f"{name}=" for name in GLOBAL)):
+            first.append(argument)
+        else:
+            rest.append(argument)
+    return [*first, *rest]
+
+
+class Ending:
+    """Turns what a command ended with into an exit code and sentences on standard error; a traceback goes to a file."""
+
+    def __init__(self) -> None:
+        self.code: int | str | None = 0
+
+    def __enter__(self) -> Ending:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if error is None:
+            return False
+        if isinstance(error, SystemExit):
+            self.code = error.code
+        elif isinstance(error, KeyboardInterrupt):
+            self.code = 130
+        else:
+            self.code = _told(error)
+        return True
+
+
+def _told(error: BaseException) -> int:
+    """Tells an error; gives its exit code."""
+    import psycopg
+
+    from connectors.embedded_postgres import Unavailable
+    from connectors.segment_log import LogCorrupt, LogFailed, LogInUse, OffsetOutOfRange
+    from connectors.store.frames import Replaced
+    from connectors.store.servers import StoreAway, StoreError
+    from pipeline.problems import Malformed
+    from streams.runner import LaneFailed
+
+    from .logs import safe_text
+
+    if isinstance(error, Malformed):
+        for problem in error.problems:
+            note(f"payout: {problem}")
+        return 2
+    if isinstance(error, StoreAway | psycopg.OperationalError):
+        note(f"payout: the store does not answer: {safe_text(str(error).strip())}")
+    elif isinstance(error, StoreError | Unavailable | LogCorrupt | LogFailed | LogInUse | OffsetOutOfRange | LaneFailed | Replaced):
+        note(f"payout: {safe_text(str(error))}")
+    elif isinstance(error, OSError):
+        note(f"payout: {error.filename or 'the system'}: {error.strerror or error}")
+    else:
+        note(f"payout: a defect of this program: {type(error).__name__}: {safe_text(str(error))[:300]}")
+        note(f"payout: its trace is in {_traced(error)}; please report it")
+    return 3
+
+
+def _traced(error: BaseException) -> Path:
+    """Writes the traceback where the log is, or into the folder for temporary files."""
+    from .logs import safe_text
+
+    folder = Path(os.environ.get("PAYOUT_HOME") or "home") / "logs"
+    if not folder.is_dir():
+        folder = Path(tempfile.gettempdir())
+    path = folder / f"payout-defect-{datetime.now(UTC):%Y%m%dT%H%M%S}-{os.getpid()}.txt"
+    path.write_text(safe_text("".join(traceback.format_exception(error))), encoding="utf-8")
+    return path
+
+
+if __name__ == "__main__":
+    main()

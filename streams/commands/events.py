@@ -1,0 +1,111 @@
+"""`payout events`: putting registry events into the log, and the JSON Schema of what is accepted."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from .opening import settings_of, working
+from .speaking import AsJson, note, progress_bar, say, say_json
+
+if TYPE_CHECKING:
+    from connectors.event_feed import PutResult
+    from pipeline.problems import Problem
+
+app = typer.Typer(help="Brings registry events in.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command()
+def put(
+    context: typer.Context,
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="NDJSON of CloudEvents, one a line; - is standard input.")],
+    as_json: AsJson = False,
+) -> None:
+    """Puts events into the log, on the disk before they are counted. Exit code 2 if any line or file was refused."""
+    from connectors.event_feed import lines_of, put_events
+    from pipeline.problems import Malformed
+
+    results: list[tuple[str, PutResult]] = []
+    refused: list[Problem] = []
+    with working(context) as installation:
+        for name in files:
+            try:
+                with _opened(name) as (file, size), progress_bar(name, unit="bytes") as bar:
+                    done = 0
+
+                    def progress(lines: int, read: int, bar: object = bar, size: int = size) -> None:
+                        nonlocal done
+                        done += read
+                        bar(done, size)  # type: ignore[operator]
+
+                    lines = lines_of(file, name)
+                    results.append((name, put_events(lines, installation.log_directory, installation.store.shards, installation.registries, progress)))
+            except Malformed as malformed:
+                refused += malformed.problems
+    if as_json:
+        say_json(_document(results, refused))
+    else:
+        _tell(results)
+    for problem in refused:
+        note(f"payout: {problem}")
+    if refused or any(result.refused for _, result in results):
+        raise typer.Exit(2)
+
+
+@app.command()
+def schema(context: typer.Context, type: Annotated[str | None, typer.Argument(metavar="TYPE", help="An event type; all of them without.")] = None) -> None:
+    """Prints the JSON Schema of an event type, or of everything that is accepted."""
+    from connectors.registries import load_registries
+    from pipeline.registry import event_schema
+
+    say_json(event_schema(load_registries(settings_of(context).registries), type))
+
+
+@contextmanager
+def _opened(name: str) -> Iterator[tuple[BinaryIO, int]]:
+    """A file, or standard input, with its size (0: not known)."""
+    from pipeline.problems import Malformed
+
+    if name == "-":
+        yield sys.stdin.buffer, 0
+        return
+    path = Path(name)
+    try:
+        file = path.open("rb")
+    except IsADirectoryError:
+        raise Malformed([Problem(name, "is a directory", f"Name its files: {name.rstrip('/')}/*.ndjson")]) from None
+    except OSError as error:
+        raise Malformed([Problem(name, f"cannot be read: {error.strerror}", "Name a file of NDJSON, or - for standard input.")]) from None
+    with file:
+        yield file, path.stat().st_size
+
+
+def _document(results: list[tuple[str, PutResult]], refused: list[Problem]) -> dict[str, object]:
+    return {
+        "accepted": sum(result.accepted for _, result in results),
+        "refused": sum(result.refused for _, result in results),
+        "files": [{"file": name, "result": result} for name, result in results],
+        "refused_files": refused,
+    }
+
+
+def _tell(results: list[tuple[str, PutResult]]) -> None:
+    for name, result in results:
+        if not result.accepted and not result.refused:
+            say(f"{name}: holds no events")
+            continue
+        topics = ", ".join(f"{count:,} to {topic}" for topic, count in sorted(result.topics.items()))
+        say(f"{name}: {result.accepted:,} accepted, {result.refused:,} refused ({topics})")
+        for refusal in result.refusals:
+            first = "; ".join(str(problem) for problem in refusal.first[:3])
+            say(f"  {refusal.lines:,} × {refusal.reason}\n    first in line {refusal.first_line}: {first}")
+        if result.refused:
+            kept = result.refused - result.not_kept
+            note(f"payout: {kept:,} refused lines are in the log and become dead letters: `payout dead-letters list`")
+        if result.not_kept:
+            note(f"payout: {result.not_kept:,} lines are longer than the log takes; they stand in {name} only")

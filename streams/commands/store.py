@@ -1,0 +1,79 @@
+"""`payout store` and `payout settings`: making, migrating and checking the store, and what is set where."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+import typer
+
+from .opening import settings_of, working
+from .speaking import AsJson, note, say, say_json, say_table
+
+if TYPE_CHECKING:
+    from streams.settings import Settings
+
+app = typer.Typer(help="Makes, migrates and checks the store.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.command()
+def init(context: typer.Context) -> None:
+    """Makes the store and the log's topics, and fixes the number of shards; again, it changes nothing."""
+    with working(context) as installation:
+        store = installation.store
+        say(f"{installation.settings.home}: a store of {store.shards} shards on {len(store.urls)} server{'s' if len(store.urls) > 1 else ''} is ready")
+
+
+@app.command()
+def migrate(context: typer.Context) -> None:
+    """Brings the store's schema to this version."""
+    from connectors.store.servers import Store
+
+    settings = settings_of(context)
+    with _urls(settings) as urls:
+        ran = Store(urls, settings.shards).migrate()
+    for server, version in ran:
+        say(f"server {server}: migrated to version {version}")
+    if not ran:
+        say("the schema is of this version already")
+
+
+@app.command()
+def check(context: typer.Context) -> None:
+    """Whether the store is provisioned, of this version, and every server in its place; exit code 1 if not."""
+    from connectors.store.servers import Store, StoreError
+
+    with _urls(settings_of(context)) as urls:
+        try:
+            store = Store.open(urls)
+        except StoreError as error:
+            note(f"payout: {error}")
+            raise typer.Exit(1) from None
+    say(f"the store is well: {store.shards} shards on {len(urls)} server{'s' if len(urls) > 1 else ''}")
+
+
+def settings(context: typer.Context, as_json: AsJson = False) -> None:
+    """Every setting with its value, where it comes from and what it means; secrets masked."""
+    from streams.settings import describe
+
+    rows = describe(settings_of(context))
+    if as_json:
+        say_json(rows)
+    else:
+        say_table(("setting", "value", "from", "meaning"), [(row.name, row.value, row.origin, row.meaning) for row in rows])
+
+
+@contextmanager
+def _urls(settings: Settings) -> Iterator[list[str]]:
+    """The servers, an embedded one started where it exists."""
+    from connectors.embedded_postgres import EmbeddedPostgres
+    from connectors.store.servers import StoreError
+
+    with ExitStack() as stack:
+        urls = [url.get_secret_value() for url in settings.store_urls]
+        if not urls:
+            if not (settings.home / "store").is_dir():
+                raise StoreError(f"there is no installation in {settings.home.absolute()}: make one with `payout store init`")
+            urls = [stack.enter_context(EmbeddedPostgres(settings.home / "store")).url]
+        yield urls
