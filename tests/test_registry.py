@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from connectors.registries import load_registries
 from pipeline.facts import FIRST_DAY, LAST_DAY, Known, day, day_date
 from pipeline.problems import Malformed
-from pipeline.registry import Event, EventType, Field, Registries, event_schema, load_registry
+from pipeline.registry import Event, EventType, Field, Registries, event_schema, facts_page, load_registry
 from pipeline.registry.fields import CORRECTION, MAX_MESSAGE_BYTES
 
 DOCUMENTS = Path(__file__).resolve().parent.parent / "registries"
@@ -514,3 +514,33 @@ def test_a_directory_of_documents_is_read_whole_and_its_problems_name_the_file(t
     with pytest.raises(Malformed) as caught:
         load_registries(tmp_path)
     assert [problem.place for problem in caught.value.problems] == ["a.yaml: format", "b.yaml"]
+
+
+# Pages
+
+
+def test_the_document_in_the_documentation_loads_and_its_message_is_read():
+    page = (DOCUMENTS.parent / "docs" / "registries.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    energy = Registries([load_registry(text)])
+    data = {
+        "year": 2022,
+        "status": "final",
+        "source": "oil",
+        "cost": {"minor": 5, "currency": "DKK"},
+        "dwelling": {"floor_area": 80},
+        "torn_down": "2022-05-01",
+    }
+    message = {**assessment(type="registry.energy.heating.v1", source="urn:registry:energy"), "data": data}
+    known = energy.decode(written(message)).known
+    assert known.values == {
+        "energy.source": "oil", "energy.cost": 5, "energy.subsidised": False, "energy.floor_area": 80, "energy.torn_down": day(date(2022, 5, 1)),
+    }  # fmt: skip
+    assert energy.catalogue["energy.in_use"].until == "energy.torn_down"
+    del data["dwelling"]
+    assert "energy.floor_area" not in energy.decode(written(message)).known.values
+
+
+def test_the_page_of_facts_is_what_the_documents_say_now():
+    page = (DOCUMENTS.parent / "docs" / "facts.md").read_text(encoding="utf-8")
+    assert page == facts_page(load_registries(DOCUMENTS)), "write docs/facts.md anew from the documents in registries/"

@@ -4,6 +4,7 @@ from .catalogue import Registries
 from .decoder import Event
 from .document import load_registry
 from .fields import EventType, FactSpec, Field, Registry
+from .page import facts_page
 from .schema import event_schema
 
-__all__ = ["Event", "EventType", "FactSpec", "Field", "Registries", "Registry", "event_schema", "load_registry"]
+__all__ = ["Event", "EventType", "FactSpec", "Field", "Registries", "Registry", "event_schema", "facts_page", "load_registry"]
