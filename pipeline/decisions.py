@@ -117,4 +117,3 @@ def age_years(born: int, at: int) -> int:
     """Full years of age on a day; who was born on 29 February turns a year older on 1 March of a common year."""
     birth, then = day_date(born), day_date(at)
     return then.year - birth.year - ((then.month, then.day) < (birth.month, birth.day))
-

@@ -119,11 +119,12 @@ class _Reader:
     def _node(self, event: Event, rest: object, path: tuple[str | int, ...]) -> Node:
         mark = event.start_mark
         node = Node("", mark.line + 1, mark.column + 1)
+        anchor = getattr(event, "anchor", None)
         if isinstance(event, AliasEvent):
-            self._refuse(event, path, f"alias *{event.anchor} is refused", "Write the value out.")
+            self._refuse(event, path, f"alias *{anchor} is refused", "Write the value out.")
             return node
-        if getattr(event, "anchor", None):
-            self._refuse(event, path, f"anchor &{event.anchor} is refused", "Write the value out where it is needed.")
+        if anchor:
+            self._refuse(event, path, f"anchor &{anchor} is refused", "Write the value out where it is needed.")
         tag = getattr(event, "tag", None)
         if tag:
             self._refuse(event, path, f"tag {tag} is refused", "Leave the tag out; the schema gives the type.")

@@ -128,13 +128,16 @@ def withdrawn_ids(history: History) -> set[tuple[str, str]]:
 def standing(history: History) -> tuple[History, set[tuple[str, str]]]:
     """The events that hold (neither corrections nor withdrawn), and which of their ids are disputed."""
     if len(history) == 1:
-        return (() if history[0].withdraws else history), set()
-    withdrawn = withdrawn_ids(history)
-    if withdrawn:
+        return (() if history[0].withdraws else history), _NONE
+    if any(known.withdraws for known in history):
+        withdrawn = withdrawn_ids(history)
         history = tuple(known for known in history if not known.withdraws and (known.registry, known.id) not in withdrawn)
-    if len({(known.registry, known.id) for known in history}) == len(history):
-        return history, set()
+    if len({known.id for known in history}) == len(history):
+        return history, _NONE
     return history, disputed_ids(history)
+
+
+_NONE: set[tuple[str, str]] = set()
 
 
 class Question(msgspec.Struct, frozen=True):

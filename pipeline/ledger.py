@@ -54,10 +54,6 @@ class Posting:
     def __init__(self) -> None:
         self._sums: dict[tuple[str, Book, Book], list[int]] = {}
 
-    def order(self, amount_minor: int) -> None:
-        """A new order reserves its amount of the appropriation."""
-        self._add("order", Book.RESERVED, Book.APPROPRIATION, amount_minor)
-
     def orders(self, amount_minor: int, count: int) -> None:
         """`count` new orders of together `amount_minor`."""
         self._add("order", Book.RESERVED, Book.APPROPRIATION, amount_minor, count)

@@ -28,7 +28,8 @@ def parse_minor(text: str, currency: str) -> int:
     """``"1_234.50"`` in DKK is 123450. ValueError where the text is no number or has too many decimals."""
     if not _DECIMAL.fullmatch(text):
         raise ValueError(f"{text!r} is not an amount, write it like 1_234.50")
-    minor = Fraction(text.replace("_", "")) * 10 ** minor_digits(currency)
+    scale: int = 10 ** minor_digits(currency)
+    minor = Fraction(text.replace("_", "")) * scale
     if minor.denominator != 1:
         raise ValueError(f"{text!r} has more decimals than {currency} has ({minor_digits(currency)})")
     return minor.numerator
@@ -47,5 +48,7 @@ def money_text(amount_minor: int, currency: str, locale: str = "en") -> str:
     """An amount for people, grouped and with its currency: ``"1,234.50 DKK"``."""
     from decimal import Decimal  # display only; no amount is computed from it
 
-    number = format_currency(Decimal(decimal_text(amount_minor, currency)), currency, format="#,##0.00" if minor_digits(currency) else "#,##0", locale=locale, currency_digits=False)
+    number = format_currency(
+        Decimal(decimal_text(amount_minor, currency)), currency, format="#,##0.00" if minor_digits(currency) else "#,##0", locale=locale, currency_digits=False
+    )
     return f"{number} {currency}"

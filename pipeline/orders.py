@@ -9,6 +9,7 @@ from __future__ import annotations
 from base64 import b32encode
 from collections.abc import Sequence
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
@@ -85,9 +86,14 @@ PASSED: dict[Step, frozenset[State]] = {
 """For each answer the states in which it tells nothing new: a repeated or late answer is a duplicate, not an error."""
 
 
+_fresh_identity = blake2b(digest_size=16, person=b"payout-order").copy
+
+
 def order_id(benefit: str, subject: str, period: str, sequence: int) -> bytes:
     """The 16 bytes that name an order, derived from its key alone."""
-    return blake2b(f"{benefit}\x1f{subject}\x1f{period}\x1f{sequence}".encode(), digest_size=16, person=b"payout-order").digest()
+    state = _fresh_identity()
+    state.update(f"{benefit}\x1f{subject}\x1f{period}\x1f{sequence}".encode())
+    return state.digest()
 
 
 def order_text(identity: bytes) -> str:
@@ -100,6 +106,7 @@ def end_to_end_id(identity: bytes, attempt: int) -> str:
     return f"{order_text(identity)}-{attempt}"
 
 
+@lru_cache(maxsize=65_536)
 def fingerprint(kind: int, amount_minor: int, currency: str) -> bytes:
     """8 bytes over what an order says: the same key with another fingerprint is a conflict, with the same one a repetition."""
     return blake2b(f"{kind}\x1f{amount_minor}\x1f{currency}".encode(), digest_size=8).digest()

@@ -71,7 +71,11 @@ def audit(installation: Installation, *, journal: Path | None = None, replay: bo
         from .replay import replayed
 
         again = replayed(installation)
-        violations = [f"{name}: {ours} here, {theirs} replayed" for name, ours, theirs in (("facts", digest.facts, again.facts), ("owed", digest.owed, again.owed)) if ours != theirs]
+        violations = [
+            f"{name}: {ours} here, {theirs} replayed"
+            for name, ours, theirs in (("facts", digest.facts, again.facts), ("owed", digest.owed, again.owed))
+            if ours != theirs
+        ]
         checks.append(_check("replay", "the input log replayed with other shards and in another order gives the same facts and the same owed", 2, violations))
     return Audit(all(check.ok for check in checks), checks, digest)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from connectors.bank.answers import Answer as BankAnswer
-from connectors.bank.answers import BankMessage, Expected, read_answers
+from connectors.bank.answers import BankMessage, Expected, Outcome, read_answers
 from connectors.bank.initiation import CreditTransfer, Debtor, message_id_of, uetr_of, write_initiation
 from connectors.failpoints import failpoint
 from connectors.segment_log import LogReader, LogWriter
@@ -125,7 +125,9 @@ class BankDesk:
         write_whole(self._out / submission.file_name, message)
         failpoint("bank_file_written")
         self._publish((order, Step.SEND, "", submission.message_id) for order in orders)
+        failpoint("bank_file_told")
         outbox.set_written(self._connection, submission.message_id)
+        failpoint("bank_submitted")
         self._observer.count(BANK_FILES, kind="pain.001", outcome="written")
         log.info("submitted", shard=submission.shard, message=submission.message_id, orders=len(orders), currency=submission.currency)
 
@@ -145,7 +147,7 @@ class BankDesk:
         if earlier is not None:
             log.warning("the bank sent the same file twice, nothing is taken from it", file=path.name, earlier=earlier.file_name)
             self._observer.count(BANK_FILES, kind=earlier.kind or "pain.002", outcome="duplicate")
-            os.replace(path, (self._done if earlier.outcome == "read" else self._refused) / path.name)
+            path.replace((self._done if earlier.outcome == "read" else self._refused) / path.name)
             return
         try:
             message = read_answers(data, expected=self._expected)
@@ -153,15 +155,16 @@ class BankDesk:
             outbox.add_bank_file(self._connection, outbox.BankFile(sha256, path.name, "", "", 0, "refused", str(malformed)[:4000].replace("\0", "")), ())
             log.error("a file of the bank is refused", file=path.name, problems=[str(problem) for problem in malformed.problems[:5]])
             self._observer.count(BANK_FILES, kind="pain.002", outcome="refused")
-            os.replace(path, self._refused / path.name)
+            path.replace(self._refused / path.name)
             return
         unknown = self._publish_answers(message)
         self._writer.flush()
         failpoint("bank_answers_published")
         taken = outbox.BankFile(sha256, path.name, message.kind, message.message_id, len(message.answers), "read", f"{len(unknown)} unknown" if unknown else "")
         outbox.add_bank_file(self._connection, taken, unknown)
+        failpoint("bank_answers_taken")
         self._observer.count(BANK_FILES, kind=message.kind, outcome="read")
-        os.replace(path, self._done / path.name)
+        path.replace(self._done / path.name)
         log.info("bank file", file=path.name, kind=message.kind, answers=len(message.answers), unknown=len(unknown))
 
     def _publish_answers(self, message: BankMessage) -> list[str]:
@@ -179,7 +182,7 @@ class BankDesk:
             said = [(orders[answer.end_to_end_id], answer.outcome, answer.reason) for answer in answers if answer.end_to_end_id in orders]
             if message.accepts_unlisted or message.rejects_unlisted:
                 listed = {answer.end_to_end_id for answer in answers}
-                outcome = "accepted" if message.accepts_unlisted else "rejected"
+                outcome: Outcome = "accepted" if message.accepts_unlisted else "rejected"
                 said += [(order, outcome, "" if outcome == "accepted" else message.reason) for identity, order in orders.items() if identity not in listed]
             self._publish((order, _STEP[outcome], reason, message.message_id) for order, outcome, reason in said)
             self._count(said)
@@ -210,6 +213,7 @@ def write_whole(path: Path, data: bytes) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    failpoint("bank_file_unnamed")
     temporary.replace(path)
     directory = os.open(path.parent, os.O_RDONLY)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from connectors.store.frames import FrameTransaction, Move
-from pipeline.accounts import AccountPolicy, check, resolve
+from pipeline.accounts import Account, AccountPolicy, check, resolve
 from pipeline.decisions import ActiveRule, Outcome
 from pipeline.entitlements import Decision, Entitlement, NewOrder, settle
 from pipeline.facts import LAST_DAY, History, Question, Reader
@@ -19,7 +19,10 @@ from pipeline.observing import DECISIONS, ORDERS_CREATED, ORDERS_CREATED_AMOUNT,
 from pipeline.orders import HeldOrder, Kind, State, Step, fingerprint, order_id
 
 _OUTCOME = {Decision.REFUSED: "refused", Decision.GRANTED: "granted", Decision.UNDETERMINED: "undetermined"}
-_NO_REASON = b""
+DEATH = "residency.death_date"
+
+Place = tuple[HoldReason | None, Account | None]
+"""Why an order may not leave, or the account it may go to."""
 
 HeldRow = tuple[int, int, int, str]
 """(sequence, amount_minor, steps, reason) of a held order."""
@@ -61,7 +64,11 @@ class FrameOrders:
 
     def left(self, subject: str) -> bool:
         """Whether money for this subject has left or may leave any moment."""
-        return any(e.orders and e.live_minor > 0 and len(self._held.get((subject, period_id), ())) < e.orders for period_id in self.rules if (e := self.entitlement(subject, period_id)))
+        return any(
+            e.orders and e.live_minor > 0 and len(self._held.get((subject, period_id), ())) < e.orders
+            for period_id in self.rules
+            if (e := self.entitlement(subject, period_id))
+        )
 
     def settle(self, rule: ActiveRule, outcomes: Iterable[Outcome]) -> None:
         """Brings entitlements and orders to the level that these decisions ask for."""
@@ -138,101 +145,150 @@ class FrameOrders:
     def _cause(self) -> str:
         return f"{self.transaction.topic} {self.transaction.first_offset}-{self.transaction.end_offset}"
 
-    def answer(self, subject: str, period_id: int, sequence: int, step: Step, before: State, after: State, attempt: int, steps: int, reason: str, amount_minor: int, cause: str) -> None:
+    def answer(
+        self,
+        subject: str,
+        period_id: int,
+        sequence: int,
+        step: Step,
+        before: State,
+        after: State,
+        attempt: int,
+        steps: int,
+        reason: str,
+        amount_minor: int,
+        cause: str,
+    ) -> None:
         """A channel's answer moves an order."""
         self._move(subject, period_id, sequence, step, before, after, attempt, steps, reason, "", 0, amount_minor, cause)
 
     def release(self, history_of: Callable[[str], History]) -> None:
         """Resolves payee and account of every order that has not left, and releases those that may."""
-        waiting = [(key, row) for key, rows in self._held.items() for row in rows]
-        places: dict[tuple[str, str], tuple[HoldReason | None, str, bytes]] = {}
-        for subject, rule in {(order.subject, rule) for rule, order in self._new} | {(key[0], self.rules[key[1]]) for key, _ in waiting if key[1] in self.rules}:
-            places[subject, rule.rule.benefit] = self._place(subject, rule, history_of(subject))
-        holders = self.transaction.holders(sorted({key for _, _, key in places.values() if key})) if places else {}
-        for (subject, benefit), (reason, account, account_key) in places.items():
-            if reason is None and holders.get(account_key, 0) > self.policy.max_subjects_per_account:
-                places[subject, benefit] = (HoldReason.ACCOUNT_SHARED, account, account_key)
-        for rule, order in sorted(self._new, key=lambda entry: (entry[1].subject, entry[0].benefit_period_id, entry[1].sequence)):
-            self._place_new(rule, order, places[order.subject, rule.rule.benefit])
-        for (subject, period_id), row in sorted(waiting):
-            if period_id in self.rules:
-                self._place_held(subject, self.rules[period_id], row, places[subject, self.rules[period_id].rule.benefit])
+        if len(self.rules) > 1:
+            self._new.sort(key=lambda entry: (entry[1].subject, entry[0].benefit_period_id))
+        new = [(rule, order, self._place(rule, history_of(order.subject))) for rule, order in self._new]
+        waiting = [
+            (key[0], self.rules[key[1]], row, self._place(self.rules[key[1]], history_of(key[0])))
+            for key in sorted(self._held)
+            if key[1] in self.rules
+            for row in sorted(self._held[key])
+        ]
+        accounts = {account.key() for _, _, (_, account) in new if account} | {account.key() for _, _, _, (_, account) in waiting if account}
+        holders = self.transaction.holders(sorted(accounts)) if accounts else {}
+        crowded = {key for key, count in holders.items() if count > self.policy.max_subjects_per_account}
+        self._rows += [self._new_row(rule, order, *self._alone(place, crowded)) for rule, order, place in new]
+        for subject, rule, row, place in waiting:
+            self._place_held(subject, rule, row, *self._alone(place, crowded))
+        self._account_for_new()
 
-    def _place(self, subject: str, rule: ActiveRule, history: History) -> tuple[HoldReason | None, str, bytes]:
-        """Where an order of this subject may go now: (why it may not, account, key of the account)."""
-        if self._alive.read(history)[0][0] is False:
-            return HoldReason.PAYEE_DECEASED, "", b""
+    def _place(self, rule: ActiveRule, history: History) -> Place:
+        """Where an order may go now: why it may not, or the account."""
+        for event in history:
+            if DEATH in event.values and self._alive.read(history)[0][0] is False:
+                return HoldReason.PAYEE_DECEASED, None
         assignment = resolve(history, rule.rule.benefit, self.today)
         reason = check(assignment, self.policy, rule.rule.currency, self.today, 1)
-        if reason is not None or assignment is None:
-            return reason, "", b""
-        return None, assignment.account.text(), assignment.account.key()
+        return (None, assignment.account) if reason is None and assignment is not None else (reason, None)
 
-    def _guard(self, rule: ActiveRule, subject: str, amount_minor: int, reason: HoldReason | None) -> HoldReason | None:
-        entitlement = self.entitlement(subject, rule.benefit_period_id)
-        if entitlement is not None and entitlement.decision == Decision.UNDETERMINED:
-            return HoldReason.ENTITLEMENT_UNDETERMINED
+    @staticmethod
+    def _alone(place: Place, crowded: set[bytes]) -> Place:
+        """The same place unless too many subjects share its account."""
+        account = place[1]
+        return (HoldReason.ACCOUNT_SHARED, None) if crowded and account is not None and account.key() in crowded else place
+
+    def _new_row(self, rule: ActiveRule, order: NewOrder, reason: HoldReason | None, account: Account | None) -> Sequence[int | bytes]:
         above = rule.rule.review_above_minor
-        return HoldReason.ABOVE_REVIEW_LIMIT if reason is None and above is not None and amount_minor > above else reason
-
-    def _place_new(self, rule: ActiveRule, order: NewOrder, place: tuple[HoldReason | None, str, bytes]) -> None:
-        reason = self._guard(rule, order.subject, order.amount_minor, place[0])
-        state, release_seq, attempt, account = State.HELD, 0, 0, _NO_REASON
-        if reason is None:
-            self.release_seq += 1
-            state, release_seq, attempt, account = State.RELEASED, self.release_seq, 1, place[1].encode()
-        else:
-            self._after[order.subject, rule.benefit_period_id].held += 1
-        benefit, period = rule.rule.benefit, rule.period.label
-        self._rows.append(
-            (
-                self.transaction.shard, rule.benefit_period_id, order.sequence, order.kind, order.amount_minor, rule.rule_id, state, state, attempt, 0, release_seq,
-                order_id(benefit, order.subject, period, order.sequence), fingerprint(order.kind, order.amount_minor, rule.rule.currency),
-                order.subject.encode(), reason.value.encode() if reason else _NO_REASON, account,
+        if reason is None and above is not None and order.amount_minor > above:
+            reason = HoldReason.ABOVE_REVIEW_LIMIT
+        subject, sequence, kind, amount_minor, period_id = order.subject, order.sequence, order.kind, order.amount_minor, rule.benefit_period_id
+        identity = order_id(rule.rule.benefit, subject, rule.period.label, sequence)
+        print_ = fingerprint(kind, amount_minor, rule.rule.currency)
+        shard = self.transaction.shard
+        if reason is not None or account is None:
+            self._after[subject, period_id].held += 1
+            held_for = (reason or HoldReason.NO_ACCOUNT).value.encode()
+            return (
+                shard,
+                period_id,
+                sequence,
+                kind,
+                amount_minor,
+                rule.rule_id,
+                State.HELD,
+                State.HELD,
+                0,
+                0,
+                0,
+                identity,
+                print_,
+                subject.encode(),
+                held_for,
+                b"",
             )
-        )  # fmt: skip
-        self._posting(rule.benefit_period_id).order(order.amount_minor)
+        self.release_seq = seq = self.release_seq + 1
+        text = account.text().encode()
+        return (
+            shard,
+            period_id,
+            sequence,
+            kind,
+            amount_minor,
+            rule.rule_id,
+            State.RELEASED,
+            State.RELEASED,
+            1,
+            0,
+            seq,
+            identity,
+            print_,
+            subject.encode(),
+            b"",
+            text,
+        )
 
-    def _place_held(self, subject: str, rule: ActiveRule, row: HeldRow, place: tuple[HoldReason | None, str, bytes]) -> None:
+    def _place_held(self, subject: str, rule: ActiveRule, row: HeldRow, reason: HoldReason | None, account: Account | None) -> None:
         sequence, amount_minor, steps, held_for = row
-        reason = self._guard(rule, subject, amount_minor, place[0])
         period_id = rule.benefit_period_id
-        if reason is None:
+        key = subject, period_id
+        entitlement = self.entitlement(*key)
+        above = rule.rule.review_above_minor
+        if entitlement is not None and entitlement.decision == Decision.UNDETERMINED:
+            reason = HoldReason.ENTITLEMENT_UNDETERMINED
+        elif reason is None and above is not None and amount_minor > above:
+            reason = HoldReason.ABOVE_REVIEW_LIMIT
+        if reason is None and account is not None:
             self.release_seq += 1
-            key = subject, period_id
-            if key not in self._after:
-                self._after[key] = self._before[key]
-            self._after[key].held -= 1
-            self._move(subject, period_id, sequence, Step.RELEASE, State.HELD, State.RELEASED, 1, steps, "", place[1], self.release_seq, amount_minor)
-        elif reason.value != held_for:
+            self._after.setdefault(key, self._before[key]).held -= 1
+            self._move(subject, period_id, sequence, Step.RELEASE, State.HELD, State.RELEASED, 1, steps, "", account.text(), self.release_seq, amount_minor)
+        elif reason is not None and reason.value != held_for:
             self._stand(subject, period_id, sequence, Move(State.HELD, 0, steps, 0, reason.value, ""))
 
-    def write(self) -> None:
-        """Writes everything collected, in the order of the keys."""
-        added = [self._after[key] for key in sorted(self._after) if key not in self._before]
-        changed = [self._after[key] for key in sorted(self._after) if key in self._before]
-        self.transaction.add_entitlements(added)
-        self.transaction.change_entitlements(changed)
-        self.transaction.add_orders(self._rows)
-        self.transaction.move_orders([(key, self._moves[key]) for key in sorted(self._moves)])
-        self.transaction.add_steps(self._steps)
-        self.transaction.post({period_id: posting.transfers() for period_id, posting in self._postings.items()})
-        if self.findings:
-            self.transaction.add_findings(self.findings)
-        self._observe()
-
-    def _observe(self) -> None:
+    def _account_for_new(self) -> None:
+        """Reserves the new orders in the books and reports them, in sums."""
         sums: dict[tuple[ActiveRule, int], list[int]] = {}
         for rule, order in self._new:
             total = sums.setdefault((rule, order.kind), [0, 0])
             total[0] += 1
             total[1] += order.amount_minor
         for (rule, kind), (count, amount_minor) in sums.items():
+            self._posting(rule.benefit_period_id).orders(amount_minor, count)
             name = Kind(kind).name.lower()
             self.observer.count(ORDERS_CREATED, count, benefit=rule.rule.benefit, kind=name)
             self.observer.count(ORDERS_CREATED_AMOUNT, amount_minor, benefit=rule.rule.benefit, currency=rule.rule.currency, kind=name)
 
+    def write(self) -> None:
+        """Writes everything collected, in the order of the keys."""
+        keys = sorted(self._after)
+        self.transaction.add_entitlements([self._after[key] for key in keys if key not in self._before])
+        self.transaction.change_entitlements([self._after[key] for key in keys if key in self._before])
+        self.transaction.add_orders(self._rows)
+        self.transaction.move_orders([(key, self._moves[key]) for key in sorted(self._moves)])
+        self.transaction.add_steps(self._steps)
+        self.transaction.post({period_id: posting.transfers() for period_id, posting in self._postings.items()})
+        if self.findings:
+            self.transaction.add_findings(self.findings)
+
 
 def alive_reader(registry: str = "residency") -> Reader:
     """Asks whether a subject's death has been registered, whatever its day."""
-    return Reader([Question("residency.alive", registry, LAST_DAY, until="residency.death_date")])
+    return Reader([Question("residency.alive", registry, LAST_DAY, until=DEATH)])

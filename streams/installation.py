@@ -58,7 +58,9 @@ class Installation:
         file, _, label = str(path).partition("@")
         rule, period = read_rule(Path(file), self.registries), parse_period(label or "once")
         if period.kind != rule.period_kind:
-            raise Malformed([Problem(str(path), f"{rule.benefit} is decided per {rule.period_kind}", f"Name the period after the path: {file}@2022-Q1 or {file}@2022.")])
+            raise Malformed(
+                [Problem(str(path), f"{rule.benefit} is decided per {rule.period_kind}", f"Name the period after the path: {file}@2022-Q1 or {file}@2022.")]
+            )
         return activate(self.store, rule, period, self.registries)
 
 

@@ -11,7 +11,7 @@ import structlog
 from connectors.failpoints import failpoint
 from connectors.store.frames import Claim, FrameTransaction, claim, frame_transaction, work_transaction
 from connectors.store.servers import Connection, Row
-from pipeline.accounts import AccountPolicy, account_keys
+from pipeline.accounts import ASSIGNMENT, AccountPolicy, account_keys
 from pipeline.decisions import ActiveRule
 from pipeline.facts import Disposition, History, Known, day, decode_history, encode_history, join
 from pipeline.observing import EVENTS_CONSUMED, EVENTS_PROCESSED, FRAME_DURATION, FRAMES, LAST_PROGRESS, STAGE_DURATION, Observer
@@ -20,12 +20,15 @@ from pipeline.problems import Malformed, Problem
 from pipeline.receipts import Answer, decode_answer
 from pipeline.registry import Registries
 
-from .frame_orders import FrameOrders, alive_reader
+from .frame_orders import DEATH, FrameOrders, alive_reader
 from .topics import RECEIPTS, REGISTRY_TOPICS, TOPICS
 
 log = structlog.get_logger("lane")
 
 Records = Sequence[tuple[bytes, bytes]]
+Holders = tuple[list[tuple[bytes, str]], list[tuple[bytes, str]]]
+"""(key of an account, subject): assignments that ended, and that began."""
+
 DeadLetter = tuple[int, bytes, bytes, list[dict[str, object]]]
 
 
@@ -105,23 +108,26 @@ class Lane:
         added: list[tuple[str, bytes]] = []
         changed: list[tuple[str, bytes]] = []
         asked: dict[int, list[tuple[str, History]]] = {period_id: [] for period_id in self.rules}
-        holders: tuple[list[tuple[bytes, str]], list[tuple[bytes, str]]] = ([], [])
+        holders: Holders = ([], [])
+        rules = list(self.rules.items())
         for subject in sorted(events):
-            before = kept.get(subject)
+            incoming, before = events[subject], kept.get(subject)
             history_before = decode_history(before) if before is not None else ()
-            history, dispositions = join(history_before, events[subject])
-            for event, disposition in zip(events[subject], dispositions, strict=True):
-                counts[disposition] += 1
-                if disposition is Disposition.CONFLICT:
-                    orders.findings.append(("event_id_conflict", subject, f"{event.registry}/{event.id}"))
-                    log.warning("event id reused with other content", shard=self.claim.shard, subject=subject, event_id=event.id)
+            history, dispositions = join(history_before, incoming)
             histories[subject] = history
+            for disposition in dispositions:
+                counts[disposition] += 1
             if history is history_before:
                 continue
-            (added if before is None else changed).append((subject, encode_history(history)))
-            fresh = [event for event, disposition in zip(events[subject], dispositions, strict=True) if disposition is not Disposition.DUPLICATE]
+            if before is None:
+                added.append((subject, encode_history(history)))
+            else:
+                changed.append((subject, encode_history(history)))
+            fresh = incoming if len(history) == len(history_before) + len(incoming) else self._fresh(incoming, dispositions)
+            if len(dispositions) > 1 or dispositions[0] is Disposition.CONFLICT:
+                self._note_conflicts(orders, subject, incoming, dispositions)
             self._note(orders, holders, subject, history_before, history, fresh)
-            for period_id, rule in self.rules.items():
+            for period_id, rule in rules:
                 if before is None or any(rule.concerns(event) for event in fresh):
                     asked[period_id].append((subject, history))
         lap("fold")
@@ -149,7 +155,9 @@ class Lane:
                 if key != subject.encode():
                     raise Malformed([Problem("key", f"the record's key is {key[:64]!r}, its subject {subject!r}", "Key the record by its subject.")])
                 if self._topic_of[event.known.registry] != topic:
-                    raise Malformed([Problem("type", f"{event.known.type} of {event.known.registry} does not belong on {topic}", "Send it to its registry's topic.")])
+                    raise Malformed(
+                        [Problem("type", f"{event.known.type} of {event.known.registry} does not belong on {topic}", "Send it to its registry's topic.")]
+                    )
             except Malformed as malformed:
                 dead.append((first_offset + index, key, value, problems_json(malformed)))
                 log.warning("dead letter", shard=shard, topic=topic, offset=first_offset + index, problems=len(malformed.problems))
@@ -161,24 +169,27 @@ class Lane:
                 known.append(event.known)
         return events, dead
 
-    def _note(
-        self,
-        orders: FrameOrders,
-        holders: tuple[list[tuple[bytes, str]], list[tuple[bytes, str]]],
-        subject: str,
-        before: History,
-        after: History,
-        fresh: Sequence[Known],
-    ) -> None:
+    @staticmethod
+    def _fresh(incoming: Sequence[Known], dispositions: Sequence[Disposition]) -> list[Known]:
+        return [event for event, disposition in zip(incoming, dispositions, strict=True) if disposition is not Disposition.DUPLICATE]
+
+    def _note_conflicts(self, orders: FrameOrders, subject: str, incoming: Sequence[Known], dispositions: Sequence[Disposition]) -> None:
+        for event, disposition in zip(incoming, dispositions, strict=True):
+            if disposition is Disposition.CONFLICT:
+                orders.findings.append(("event_id_conflict", subject, f"{event.registry}/{event.id}"))
+                log.warning("event id reused with other content", shard=self.claim.shard, subject=subject, event_id=event.id)
+
+    @staticmethod
+    def _note(orders: FrameOrders, holders: Holders, subject: str, before: History, after: History, fresh: Sequence[Known]) -> None:
         """Follows what new events mean beside the rules: whose account is whose, and a death after the money left."""
         for event in fresh:
-            if event.registry == "accounts" or event.withdraws:
+            if event.type == ASSIGNMENT or event.withdraws:
                 had, has = account_keys(before), account_keys(after)
-                holders[0].extend((key, subject) for key in had - has)
-                holders[1].extend((key, subject) for key in has - had)
-                break
-        if any("residency.death_date" in event.values for event in fresh) and orders.left(subject):
-            orders.findings.append(("death_after_release", subject, ""))
+                if had != has:
+                    holders[0].extend((key, subject) for key in had - has)
+                    holders[1].extend((key, subject) for key in has - had)
+            if DEATH in event.values and orders.left(subject):
+                orders.findings.append(("death_after_release", subject, ""))
 
     # Answers of the bank.
 
@@ -285,6 +296,6 @@ class Laps:
 def problems_json(malformed: Malformed) -> list[dict[str, object]]:
     """Problems as they are stored; PostgreSQL's JSON has no NUL character."""
     return [
-        {name: value.replace("\0", "\\0") if isinstance(value, str) else value for name, value in (("place", p.place), ("message", p.message), ("mend", p.mend))}
-        for p in malformed.problems
+        {name: text.replace("\0", "\\0") for name, text in (("place", problem.place), ("message", problem.message), ("mend", problem.mend))}
+        for problem in malformed.problems
     ]

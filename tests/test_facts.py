@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from hashlib import blake2b
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,16 @@ from pipeline.facts import Disposition, History, Known, Question, Reader, day, d
 LAST = day(date(2020, 4, 1))
 
 
-def said(identity: str, sequence: int, *, agi: int | None = None, valid: tuple[int, int] = (0, 99_999), status: str = "final", withdraws: str = "", died: int | None = None) -> Known:
+def said(
+    identity: str,
+    sequence: int,
+    *,
+    agi: int | None = None,
+    valid: tuple[int, int] = (0, 99_999),
+    status: str = "final",
+    withdraws: str = "",
+    died: int | None = None,
+) -> Known:
     values: dict[str, int] = {} if agi is None else {"tax.agi": agi}
     if died is not None:
         values["tax.death"] = died
@@ -47,7 +57,7 @@ READER = Reader(
 def folded(log: list[Known], cuts: list[int]) -> History:
     history: History = ()
     edges = [0, *sorted(cut % (len(log) + 1) for cut in cuts), len(log)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         history, _ = join(history, log[start:end])
     return history
 

@@ -88,7 +88,7 @@ def test_an_answer_that_tells_nothing_new_is_never_also_a_move() -> None:
 @given(st.lists(st.sampled_from(Step), max_size=12))
 def test_the_books_follow_an_order_through_any_lawful_life(steps: list[Step]) -> None:
     posting, state = Posting(), State.HELD
-    posting.order(700)
+    posting.orders(700, 1)
     for step in steps:
         after = TRANSITIONS.get((state, step))
         if after is not None:

@@ -45,13 +45,37 @@ class Move(NamedTuple):
 HISTORY = CopyInto("facts", {"shard": "h"}, ["subject", "history"])
 ENTITLEMENT = CopyInto(
     "entitlement",
-    {"shard": "h", "benefit_period_id": "h", "rule_id": "i", "decision": "h", "owed_minor": "q", "live_minor": "q", "claim_minor": "q", "orders": "i", "held": "i"},
+    {
+        "shard": "h",
+        "benefit_period_id": "h",
+        "rule_id": "i",
+        "decision": "h",
+        "owed_minor": "q",
+        "live_minor": "q",
+        "claim_minor": "q",
+        "orders": "i",
+        "held": "i",
+    },
     ["subject", "receipt"],
 )
 ORDER = CopyInto(
     "payment_order",
-    {"shard": "h", "benefit_period_id": "h", "sequence": "i", "kind": "h", "amount_minor": "q", "rule_id": "i", "first_state": "h", "state": "h", "attempt": "i", "steps": "i", "release_seq": "q"},
-    ["order_id", "fingerprint", "subject", "reason", "account"],
+    {
+        "shard": "h",
+        "benefit_period_id": "h",
+        "sequence": "i",
+        "kind": "h",
+        "amount_minor": "q",
+        "rule_id": "i",
+        "first_state": "h",
+        "state": "h",
+        "attempt": "i",
+        "steps": "i",
+        "release_seq": "q",
+        "order_id": "16s",
+        "fingerprint": "8s",
+    },
+    ["subject", "reason", "account"],
 )
 STEP = CopyInto(
     "order_history",
@@ -151,7 +175,19 @@ class FrameTransaction:
         ENTITLEMENT.write(
             self.connection,
             [
-                (self.shard, e.benefit_period_id, e.rule_id, e.decision, e.owed_minor, e.live_minor, e.claim_minor, e.orders, e.held, e.subject.encode(), e.receipt)
+                (
+                    self.shard,
+                    e.benefit_period_id,
+                    e.rule_id,
+                    e.decision,
+                    e.owed_minor,
+                    e.live_minor,
+                    e.claim_minor,
+                    e.orders,
+                    e.held,
+                    e.subject.encode(),
+                    e.receipt,
+                )
                 for e in entitlements
             ],
         )
@@ -300,7 +336,8 @@ class FrameTransaction:
     def close_frame(self, applied: int, duplicate: int, conflict: int, dead_letter: int, release_seq: int) -> None:
         """Accounts for every record of the frame and stores the last outbox number."""
         self.connection.execute(
-            "INSERT INTO frame (topic, shard, first_offset, end_offset, epoch, applied, duplicate, conflict, dead_letter) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "INSERT INTO frame (topic, shard, first_offset, end_offset, epoch, applied, duplicate, conflict, dead_letter)"
+            " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             (self.topic, self.shard, self.first_offset, self.end_offset, self.claim.epoch, applied, duplicate, conflict, dead_letter),
         )
         self.set_release_seq(release_seq)

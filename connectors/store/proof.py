@@ -32,7 +32,8 @@ INVARIANTS = (
         "SELECT count(*) FROM frame",
         """
         SELECT format('%s shard %s: frame %s begins after %s', topic, shard, first_offset, before) FROM (
-            SELECT topic, shard, first_offset, lag(end_offset, 1, 0::bigint) OVER (PARTITION BY topic, shard ORDER BY first_offset) AS before FROM frame
+            SELECT topic, shard, first_offset, lag(end_offset, 1, 0::bigint) OVER (PARTITION BY topic, shard ORDER BY first_offset) AS before
+                FROM frame
         ) AS f WHERE first_offset <> before
         UNION ALL
         SELECT format('%s shard %s: position %s, frames end at %s', p.topic, p.shard, p.next_offset, coalesce(f.reached, 0)) FROM position AS p
@@ -56,11 +57,14 @@ INVARIANTS = (
         "the live orders of every entitlement come to what is owed, or the surplus stands as a claim",
         "SELECT count(*) FROM entitlement",
         """
-        SELECT format('%s of %s: owed %s, claim %s, live orders %s (kept as %s)', e.subject, e.benefit_period_id, e.owed_minor, e.claim_minor, coalesce(o.live, 0), e.live_minor)
+        SELECT format('%s of %s: owed %s, claim %s, live orders %s (kept as %s)', e.subject, e.benefit_period_id, e.owed_minor, e.claim_minor,
+            coalesce(o.live, 0), e.live_minor)
         FROM entitlement AS e LEFT JOIN (
-            SELECT shard, subject, benefit_period_id, coalesce(sum(amount_minor) FILTER (WHERE state <> 9), 0) AS live FROM payment_order GROUP BY 1, 2, 3
+            SELECT shard, subject, benefit_period_id, coalesce(sum(amount_minor) FILTER (WHERE state <> 9), 0) AS live
+                FROM payment_order GROUP BY 1, 2, 3
         ) AS o USING (shard, subject, benefit_period_id)
-        WHERE coalesce(o.live, 0) <> e.live_minor OR (e.decision <> 2 AND e.live_minor <> e.owed_minor + e.claim_minor) OR (e.decision <> 1 AND e.owed_minor <> 0)
+        WHERE coalesce(o.live, 0) <> e.live_minor OR (e.decision <> 2 AND e.live_minor <> e.owed_minor + e.claim_minor) OR (e.decision <> 1
+            AND e.owed_minor <> 0)
             OR (e.decision = 2 AND e.claim_minor <> 0)
         UNION ALL
         SELECT format('%s of %s: an order without an entitlement', o.subject, o.benefit_period_id) FROM payment_order AS o
@@ -72,15 +76,18 @@ INVARIANTS = (
         "orders are numbered without gap, and no two share a key",
         "SELECT count(*) FROM payment_order",
         """
-        SELECT format('%s of %s: %s orders, last number %s, entitlement counts %s with %s held of %s', e.subject, e.benefit_period_id, o.made, o.last, e.orders, o.held, e.held)
+        SELECT format('%s of %s: %s orders, last number %s, entitlement counts %s with %s held of %s', e.subject, e.benefit_period_id, o.made,
+            o.last, e.orders, o.held, e.held)
         FROM entitlement AS e JOIN (
-            SELECT shard, subject, benefit_period_id, count(DISTINCT sequence) AS made, count(*) AS rows, max(sequence) AS last, count(*) FILTER (WHERE state = 1) AS held
+            SELECT shard, subject, benefit_period_id, count(DISTINCT sequence) AS made, count(*) AS rows, max(sequence) AS last,
+                count(*) FILTER (WHERE state = 1) AS held
             FROM payment_order GROUP BY 1, 2, 3
         ) AS o USING (shard, subject, benefit_period_id)
         WHERE o.made <> o.rows OR o.last <> o.made OR e.orders <> o.last OR e.held <> o.held
         UNION ALL
         SELECT format('%s of %s: the entitlement counts %s orders, there are none', e.subject, e.benefit_period_id, e.orders) FROM entitlement AS e
-        WHERE e.orders > 0 AND NOT EXISTS (SELECT 1 FROM payment_order AS o WHERE o.shard = e.shard AND o.subject = e.subject AND o.benefit_period_id = e.benefit_period_id)
+        WHERE e.orders > 0 AND NOT EXISTS (SELECT 1 FROM payment_order AS o WHERE o.shard = e.shard AND o.subject = e.subject
+            AND o.benefit_period_id = e.benefit_period_id)
         UNION ALL
         SELECT format('order id %s stands %s times', encode(order_id, 'hex'), count(*)) FROM payment_order GROUP BY order_id HAVING count(*) > 1
         """,
@@ -90,15 +97,18 @@ INVARIANTS = (
         "every order's history is contiguous and lawful, and ends in its state",
         "SELECT count(*) FROM order_history",
         f"""
-        SELECT format('%s of %s order %s step %s: %s from %s to %s after %s', h.subject, h.benefit_period_id, h.sequence, h.step_no, h.step, h.from_state, h.to_state, h.before)
+        SELECT format('%s of %s order %s step %s: %s from %s to %s after %s', h.subject, h.benefit_period_id, h.sequence, h.step_no, h.step,
+            h.from_state, h.to_state, h.before)
         FROM (
             SELECT h.*, coalesce(lag(h.to_state) OVER w, o.first_state) AS before, row_number() OVER w AS place
             FROM order_history AS h LEFT JOIN payment_order AS o USING (shard, subject, benefit_period_id, sequence)
             WINDOW w AS (PARTITION BY h.shard, h.subject, h.benefit_period_id, h.sequence ORDER BY h.step_no)
-        ) AS h LEFT JOIN (VALUES {_LAWFUL}) AS lawful (from_state, step, to_state) ON h.from_state = lawful.from_state AND h.step = lawful.step AND h.to_state = lawful.to_state
+        ) AS h LEFT JOIN (VALUES {_LAWFUL}) AS lawful (from_state, step, to_state) ON h.from_state = lawful.from_state AND h.step = lawful.step
+            AND h.to_state = lawful.to_state
         WHERE h.before IS NULL OR h.from_state <> h.before OR h.step_no <> h.place OR lawful.step IS NULL
         UNION ALL
-        SELECT format('%s of %s order %s: state %s after %s steps, history ends in %s after %s', o.subject, o.benefit_period_id, o.sequence, o.state, o.steps, coalesce(h.to_state, o.first_state), coalesce(h.step_no, 0))
+        SELECT format('%s of %s order %s: state %s after %s steps, history ends in %s after %s', o.subject, o.benefit_period_id, o.sequence, o.state,
+            o.steps, coalesce(h.to_state, o.first_state), coalesce(h.step_no, 0))
         FROM payment_order AS o LEFT JOIN (
             SELECT DISTINCT ON (shard, subject, benefit_period_id, sequence) shard, subject, benefit_period_id, sequence, to_state, step_no
             FROM order_history ORDER BY shard, subject, benefit_period_id, sequence, step_no DESC
@@ -113,11 +123,13 @@ INVARIANTS = (
         f"""
         WITH posted AS (
             SELECT benefit_period_id, book, sum(amount) AS amount FROM (
-                SELECT benefit_period_id, debit AS book, amount_minor AS amount FROM transfer UNION ALL SELECT benefit_period_id, credit, -amount_minor FROM transfer
+                SELECT benefit_period_id, debit AS book, amount_minor AS amount
+                    FROM transfer UNION ALL SELECT benefit_period_id, credit, -amount_minor FROM transfer
             ) AS p GROUP BY 1, 2
         ), held AS (
             SELECT benefit_period_id, book, sum(amount) AS amount FROM (
-                SELECT o.benefit_period_id, b.book, o.amount_minor AS amount FROM payment_order AS o JOIN (VALUES {_BOOKS}) AS b (state, book) USING (state)
+                SELECT o.benefit_period_id, b.book, o.amount_minor AS amount
+                    FROM payment_order AS o JOIN (VALUES {_BOOKS}) AS b (state, book) USING (state)
                 WHERE b.book <> 'appropriation'
                 UNION ALL SELECT o.benefit_period_id, 'appropriation', -o.amount_minor FROM payment_order AS o WHERE o.state <> 9
                 UNION ALL SELECT benefit_period_id, 'claims', claim_minor FROM entitlement
@@ -149,19 +161,23 @@ INVARIANTS = (
         "released orders are numbered without gap, each in exactly one submission once submitted",
         "SELECT count(*) FROM payment_order WHERE release_seq > 0",
         """
-        SELECT format('shard %s: %s released orders, last number %s, lane gave %s, relayed to %s', l.shard, coalesce(o.n, 0), coalesce(o.last, 0), l.release_seq, r.relayed_seq)
+        SELECT format('shard %s: %s released orders, last number %s, lane gave %s, relayed to %s', l.shard, coalesce(o.n, 0), coalesce(o.last, 0),
+            l.release_seq, r.relayed_seq)
         FROM lane AS l JOIN relay AS r USING (shard) LEFT JOIN (
             SELECT shard, count(*) AS n, max(release_seq) AS last FROM payment_order WHERE release_seq > 0 GROUP BY shard
         ) AS o USING (shard)
         WHERE coalesce(o.n, 0) <> l.release_seq OR coalesce(o.last, 0) <> l.release_seq OR r.relayed_seq > l.release_seq
         UNION ALL
-        SELECT format('submission %s: %s orders of %s, the store has %s of %s', s.message_id, s.orders, s.amount_minor, count(o.*), coalesce(sum(o.amount_minor), 0))
+        SELECT format('submission %s: %s orders of %s, the store has %s of %s', s.message_id, s.orders, s.amount_minor, count(o.*),
+            coalesce(sum(o.amount_minor), 0))
         FROM submission AS s LEFT JOIN (
-            SELECT o.shard, o.release_seq, o.amount_minor, b.currency FROM payment_order AS o JOIN benefit_period AS b USING (benefit_period_id) WHERE o.release_seq > 0
+            SELECT o.shard, o.release_seq, o.amount_minor, b.currency
+                FROM payment_order AS o JOIN benefit_period AS b USING (benefit_period_id) WHERE o.release_seq > 0
         ) AS o ON o.shard = s.shard AND o.release_seq BETWEEN s.first_seq AND s.last_seq AND o.currency = s.currency
         GROUP BY s.message_id, s.orders, s.amount_minor HAVING count(o.*) <> s.orders OR coalesce(sum(o.amount_minor), 0) <> s.amount_minor
         UNION ALL
-        SELECT format('%s and %s both cover order %s of shard %s', a.message_id, b.message_id, b.first_seq, a.shard) FROM submission AS a JOIN submission AS b
+        SELECT format('%s and %s both cover order %s of shard %s', a.message_id, b.message_id, b.first_seq, a.shard)
+            FROM submission AS a JOIN submission AS b
         ON a.shard = b.shard AND a.currency = b.currency AND a.message_id < b.message_id AND a.first_seq <= b.last_seq AND b.first_seq <= a.last_seq
         """,
     ),
@@ -170,7 +186,8 @@ INVARIANTS = (
         "an order is sent, answered or settled only if a submission covers it",
         "SELECT count(*) FROM payment_order WHERE state IN (3, 4, 5, 6, 7, 8)",
         """
-        SELECT format('%s of %s order %s is in state %s, no submission covers it', o.subject, o.benefit_period_id, o.sequence, o.state) FROM payment_order AS o
+        SELECT format('%s of %s order %s is in state %s, no submission covers it', o.subject, o.benefit_period_id, o.sequence, o.state)
+            FROM payment_order AS o
         WHERE o.state IN (3, 4, 5, 6, 7, 8)
         AND NOT EXISTS (SELECT 1 FROM submission AS s WHERE s.shard = o.shard AND o.release_seq BETWEEN s.first_seq AND s.last_seq)
         """,
@@ -182,9 +199,11 @@ def examine(connection: Connection[Row], invariant: Invariant, examples: int) ->
     """(how many it is about, how many break it, some of these) on one server."""
     checked = connection.execute(invariant.checked.encode()).fetchone()
     rows = connection.execute(
-        f"SELECT count(*), array_agg(v) FILTER (WHERE n <= {examples}) FROM (SELECT v, row_number() OVER () AS n FROM ({invariant.broken}) AS b(v)) AS b".encode()
+        f"SELECT count(*), array_agg(v) FILTER (WHERE n <= {examples})"
+        f" FROM (SELECT v, row_number() OVER () AS n FROM ({invariant.broken}) AS b(v)) AS b".encode()
     ).fetchone()
-    assert checked is not None and rows is not None, "aggregates give a row"
+    assert checked is not None, "an aggregate gives a row"
+    assert rows is not None, "an aggregate gives a row"
     return int(str(checked[0])), int(str(rows[0])), list(rows[1] or [])  # type: ignore[call-overload]
 
 
@@ -192,7 +211,7 @@ def histories(connection: Connection[Row]) -> Iterator[tuple[str, bytes]]:
     """Every subject's history."""
     with connection.transaction(), connection.cursor(name="histories", binary=True) as cursor:
         cursor.itersize = 20_000
-        yield from cursor.execute("SELECT subject, history FROM facts")  # type: ignore[misc]
+        yield from cursor.execute("SELECT subject, history FROM facts")
 
 
 def levels(connection: Connection[Row]) -> Iterator[tuple[str, str, str, str, int, int, int]]:
@@ -200,8 +219,9 @@ def levels(connection: Connection[Row]) -> Iterator[tuple[str, str, str, str, in
     with connection.transaction(), connection.cursor(name="levels", binary=True) as cursor:
         cursor.itersize = 20_000
         yield from cursor.execute(
-            "SELECT e.subject, b.benefit, b.period, b.currency, e.decision, e.owed_minor, e.rule_id FROM entitlement AS e JOIN benefit_period AS b USING (benefit_period_id)"
-        )  # type: ignore[misc]
+            "SELECT e.subject, b.benefit, b.period, b.currency, e.decision, e.owed_minor, e.rule_id"
+            " FROM entitlement AS e JOIN benefit_period AS b USING (benefit_period_id)"
+        )
 
 
 def order_keys(connection: Connection[Row]) -> Iterator[tuple[bytes, bytes, str, str, str, int, int, int, str, int, int]]:
@@ -211,7 +231,7 @@ def order_keys(connection: Connection[Row]) -> Iterator[tuple[bytes, bytes, str,
         yield from cursor.execute(
             "SELECT o.order_id, o.fingerprint, b.benefit, o.subject, b.period, o.sequence, o.kind, o.amount_minor, b.currency, o.state, o.attempt"
             " FROM payment_order AS o JOIN benefit_period AS b USING (benefit_period_id)"
-        )  # type: ignore[misc]
+        )
 
 
 def positions(connection: Connection[Row]) -> dict[tuple[str, int], int]:

@@ -30,7 +30,8 @@ def enlist(store: Store, *, rule_hash: str, benefit: str, document: str, period:
         )
         rule = connection.execute("SELECT rule_id FROM rule_document WHERE hash = %s", (rule_hash,)).fetchone()
         entitled = connection.execute("SELECT benefit_period_id, currency FROM benefit_period WHERE benefit = %s AND period = %s", (benefit, period)).fetchone()
-    assert rule is not None and entitled is not None, "both were written above"
+    assert rule is not None, "it was written above"
+    assert entitled is not None, "it was written above"
     if entitled[1] != currency:
         raise StoreError(f"{benefit} {period} has been ordered in {entitled[1]}; a rule in {currency} cannot follow it, give the benefit a new name")
     numbers = Numbers(int(str(rule[0])), int(str(entitled[0])))
@@ -40,5 +41,7 @@ def enlist(store: Store, *, rule_hash: str, benefit: str, document: str, period:
                 "INSERT INTO rule_document (rule_id, hash, benefit, document) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
                 (numbers.rule_id, rule_hash, benefit, document),
             )
-            connection.execute("INSERT INTO benefit_period VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING", (numbers.benefit_period_id, benefit, period, currency))
+            connection.execute(
+                "INSERT INTO benefit_period VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING", (numbers.benefit_period_id, benefit, period, currency)
+            )
     return numbers

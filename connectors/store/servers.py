@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from importlib.resources import files
 
 import psycopg
-from psycopg import Connection, sql
+from psycopg import Connection as Connection
+from psycopg import sql
 
 from . import wire
 
