@@ -12,8 +12,8 @@ from .fields import EventType, Field, Registry
 def facts_page(registries: Registries) -> str:
     """The page as Markdown."""
     head = (
-        "# Facts, by registry\n\nWhat each registry may send, and the name under which a rule uses it. A fact that a message leaves out stays unknown, unless the "
-        "page says what its absence means.\nThis page is written from the documents in `registries/`; a test holds them together. "
+        "# Facts, by registry\n\nWhat each registry may send, and the name under which a rule uses it. A fact that a message leaves out stays unknown, "
+        "unless the page says what its absence means.\nThis page is written from the documents in `registries/`; a test holds them together. "
         "How such a document is written: [registries](registries.md).\n"
     )
     return "\n".join([head, *(_registry(registry) for registry in registries.registries)])
