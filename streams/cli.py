@@ -20,6 +20,8 @@ from typing import Annotated, Any
 import typer
 
 from .commands import dead_letters, events, holds, store
+from .commands.cases import explain, trace
+from .commands.audit import audit
 from .commands.opening import Given
 from .commands.orders import orders
 from .commands.run import run
@@ -36,10 +38,20 @@ app = typer.Typer(
 )
 
 ELSEWHERE = {
+    "demo": ("streams.demo", "demo", "The main job on real data, then a summary and what to try next."),
     "rules": ("streams.rule_commands", "app", "Writes, checks, tests and explains rule documents."),
     "sandbox-bank": ("streams.bank_commands", "sandbox_bank", "A bank to try things with; pays nobody."),
 }
 """Commands whose modules are heavy: imported when they are called."""
+
+MALFORMED = "pipeline.problems.Malformed"
+AWAY = {"connectors.store.servers.StoreAway", "psycopg.OperationalError"}
+WORLD = {
+    "connectors.postgres_account.Unavailable", "connectors.log_reader.OffsetOutOfRange", "connectors.log_segment.LogCorrupt",
+    "connectors.segment_log.LogFailed", "connectors.segment_log.LogInUse", "connectors.store.frames.Replaced", "connectors.store.servers.StoreError",
+    "streams.runner.LaneFailed",
+}  # fmt: skip
+"""Errors by name, since the modules of most of them are heavy and the one that raised it is there already."""
 
 GLOBAL = ("--home", "--config")
 
@@ -75,7 +87,7 @@ def _called(module: str, name: str) -> Callable[[typer.Context], None]:
     return command
 
 
-for _name, _command in (("status", status), ("orders", orders), ("run", run), ("settings", store.settings)):
+for _name, _command in (("audit", audit), ("status", status), ("explain", explain), ("trace", trace), ("orders", orders), ("run", run), ("settings", store.settings)):
     app.command(_name)(_command)
 for _name, _group in (("events", events.app), ("holds", holds.app), ("dead-letters", dead_letters.app), ("store", store.app)):
     app.add_typer(_group, name=_name)
@@ -132,24 +144,16 @@ class Ending:
 
 def _told(error: BaseException) -> int:
     """Tells an error; gives its exit code."""
-    import psycopg
-
-    from connectors.embedded_postgres import Unavailable
-    from connectors.segment_log import LogCorrupt, LogFailed, LogInUse, OffsetOutOfRange
-    from connectors.store.frames import Replaced
-    from connectors.store.servers import StoreAway, StoreError
-    from pipeline.problems import Malformed
-    from streams.runner import LaneFailed
-
     from .logs import safe_text
 
-    if isinstance(error, Malformed):
-        for problem in error.problems:
+    kinds = {f"{kind.__module__}.{kind.__name__}" for kind in type(error).__mro__}
+    if MALFORMED in kinds:
+        for problem in error.problems:  # type: ignore[attr-defined]
             note(f"payout: {problem}")
         return 2
-    if isinstance(error, StoreAway | psycopg.OperationalError):
+    if kinds & AWAY:
         note(f"payout: the store does not answer: {safe_text(str(error).strip())}")
-    elif isinstance(error, StoreError | Unavailable | LogCorrupt | LogFailed | LogInUse | OffsetOutOfRange | LaneFailed | Replaced):
+    elif kinds & WORLD:
         note(f"payout: {safe_text(str(error))}")
     elif isinstance(error, OSError):
         note(f"payout: {error.filename or 'the system'}: {error.strerror or error}")

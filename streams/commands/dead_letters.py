@@ -31,8 +31,10 @@ def list_(
     """Dead letters with their first problem."""
     if status not in ("open", "replayed", "closed", "all"):
         raise typer.BadParameter(f"{status!r} is none of open, replayed, closed, all", param_hint="--status")
+    from streams.case import letter_document
+
     with asking(context) as (_, queries):
-        rows = [_document(letter) for letter in queries.dead_letters(None if status == "all" else status, limit)]
+        rows = [letter_document(letter) for letter in queries.dead_letters(None if status == "all" else status, limit)]
     if as_json:
         say_json(rows)
     elif not rows:
@@ -48,11 +50,12 @@ def list_(
 @app.command()
 def show(context: typer.Context, letter: Letter, as_json: AsJson = False) -> None:
     """A dead letter whole: its record, with what looks like an account masked, and all its problems."""
+    from streams.case import letter_document
     from streams.logs import safe_text
 
     with asking(context) as (_, queries):
         found = _found(queries, letter)
-        document = {**_document(found), "record": safe_text(found.record_value.decode(errors="replace"))}
+        document = {**letter_document(found), "record": safe_text(found.record_value.decode(errors="replace"))}
     if as_json:
         say_json(document)
         return
@@ -86,7 +89,7 @@ def replay(
         _append(installation.log_directory, chosen)
         for found in chosen:
             if resolve_dead_letter(installation.store, found, "replayed", "put into the log again", datetime.now(UTC)):
-                replayed.append(_identity(found))
+                replayed.append(f"{found.topic}/{found.shard}/{found.record_offset}")
     if as_json:
         say_json({"replayed": replayed})
     else:
@@ -121,18 +124,6 @@ def _append(log_directory: Any, letters: list[DeadLetter]) -> None:
     with LogWriter(log_directory, fsync="close") as writer:
         for letter in letters:
             writer.append(letter.topic, letter.shard, [(letter.record_key, letter.record_value)])
-
-
-def _identity(letter: DeadLetter) -> str:
-    return f"{letter.topic}/{letter.shard}/{letter.record_offset}"
-
-
-def _document(letter: DeadLetter) -> dict[str, Any]:
-    problems = [f"{problem['place']}: {problem['message']} {problem['mend']}".removeprefix(": ").strip() for problem in letter.problems]
-    return {
-        "id": _identity(letter), "status": letter.status, "key": letter.record_key.decode(errors="replace"), "arrived_at": letter.arrived_at,
-        "problems": problems, "bytes": len(letter.record_value), "resolution": letter.resolution, "resolved_at": letter.resolved_at,
-    }  # fmt: skip
 
 
 def _found(queries: Queries, text: str) -> DeadLetter:

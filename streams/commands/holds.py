@@ -13,14 +13,6 @@ from .speaking import AsJson, age, money, note, say, say_json, say_table
 app = typer.Typer(help="What is held, why, and what lifts it.", no_args_is_help=True, rich_markup_mode=None)
 
 
-def hold_words(code: str) -> dict[str, str]:
-    """The sentence of a hold reason, what lifts it and who can."""
-    from pipeline.holds import HoldReason
-
-    reason = HoldReason(code)
-    return {"sentence": reason.sentence, "lifted_by": reason.lifted_by, "lifter": reason.lifter}
-
-
 @app.command("list")
 def list_(context: typer.Context, as_json: AsJson = False) -> None:
     """Held orders summed by reason, the most first."""
@@ -49,8 +41,7 @@ def show(
 ) -> None:
     """A hold reason in words, and the orders it holds, by subject."""
     from pipeline.holds import HoldReason
-
-    from .orders import order_document
+    from streams.case import hold_words, order_document
 
     if reason not in list(HoldReason):
         raise typer.BadParameter(f"{reason!r} is no hold reason; there are {', '.join(HoldReason)}", param_hint="REASON")

@@ -12,7 +12,6 @@ from .speaking import AsJson, instant, money, note, say, say_json, say_table
 
 if TYPE_CHECKING:
     from connectors.store.queries import Queries
-    from connectors.store.sessions import OrderRow
 
 BATCH = 100_000
 
@@ -73,18 +72,9 @@ def _sum(queries: Queries, by: str, chosen: dict[str, str | None], as_json: bool
         say_table((*keys, "orders", "amount"), cells, right=("orders", "amount"))
 
 
-def order_document(order: OrderRow) -> dict[str, Any]:
-    """An order for people and programs: its account masked, nothing of how it is stored."""
-    from pipeline.accounts import parse_account
-
-    return {
-        "order": order.order, "subject": order.subject, "benefit": order.benefit, "period": order.period, "sequence": order.sequence, "kind": order.kind,
-        "state": order.state, "reason": order.reason, "amount_minor": order.amount_minor, "currency": order.currency, "attempt": order.attempt,
-        "account": parse_account(order.account).masked() if order.account else "", "created_at": order.created_at,
-    }  # fmt: skip
-
-
 def _list(queries: Queries, chosen: dict[str, str | None], limit: int, after: str | None, as_json: bool) -> None:
+    from streams.case import order_document
+
     from .cases import find_order
 
     last = find_order(queries, after) if after is not None else None

@@ -67,7 +67,7 @@ def _sum_document(total: Sum) -> dict[str, Any]:
 
 def held_document(queries: Queries, now: datetime) -> list[dict[str, Any]]:
     """Held orders by reason, in words, with the age of the oldest."""
-    from .holds import hold_words
+    from streams.case import hold_words
 
     return [
         {

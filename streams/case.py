@@ -1,0 +1,195 @@
+"""A person's whole case and an order's whole way as documents: facts with their source, decisions with the law, orders, attempts, answers.
+
+Accounts are masked here, so that nothing further on has to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from connectors.store.queries import Case, Queries
+from connectors.store.sessions import EntitlementRow, OrderRow, StepRow
+from connectors.store.tables import DeadLetter
+from pipeline.accounts import ASSIGNMENT, account_of, parse_account
+from pipeline.decisions import ActiveRule
+from pipeline.entitlements import decode_receipt
+from pipeline.facts import FIRST_DAY, LAST_DAY, History, Known, Value, day_date, decode_history, disputed_ids, withdrawn_ids
+from pipeline.holds import HoldReason
+from pipeline.money import money_text
+from pipeline.problems import Malformed
+from pipeline.registry import FactSpec, Registries
+from pipeline.rules import explain, load_rule, parse_period
+
+Document = dict[str, Any]
+
+
+def order_document(order: OrderRow) -> Document:
+    """An order for people and programs: its account masked, nothing of how it is stored."""
+    return {
+        "order": order.order, "subject": order.subject, "benefit": order.benefit, "period": order.period, "sequence": order.sequence, "kind": order.kind,
+        "state": order.state, "reason": order.reason, "amount_minor": order.amount_minor, "currency": order.currency, "attempt": order.attempt,
+        "account": parse_account(order.account).masked() if order.account else "", "created_at": order.created_at,
+    }  # fmt: skip
+
+
+def hold_words(code: str) -> dict[str, str]:
+    """The sentence of a hold reason, what lifts it and who can."""
+    reason = HoldReason(code)
+    return {"sentence": reason.sentence, "lifted_by": reason.lifted_by, "lifter": reason.lifter}
+
+
+def letter_document(letter: DeadLetter) -> Document:
+    """A dead letter without its record."""
+    problems = [f"{problem['place']}: {problem['message']} {problem['mend']}".removeprefix(": ").strip() for problem in letter.problems]
+    return {
+        "id": f"{letter.topic}/{letter.shard}/{letter.record_offset}", "status": letter.status, "key": letter.record_key.decode(errors="replace"),
+        "arrived_at": letter.arrived_at, "problems": problems, "bytes": len(letter.record_value), "resolution": letter.resolution,
+        "resolved_at": letter.resolved_at,
+    }  # fmt: skip
+
+
+def case_document(queries: Queries, registries: Registries, case: Case, benefit: str | None = None, period: str | None = None) -> Document:
+    """Everything about a subject, the decisions and orders of one benefit or period only where asked for."""
+    history = decode_history(case.history) if case.history is not None else ()
+
+    def wanted(row: EntitlementRow | OrderRow) -> bool:
+        return benefit in (None, row.benefit) and period in (None, row.period)
+
+    return {
+        "subject": case.subject,
+        "shard": case.shard,
+        "facts": facts_document(history, registries),
+        "decisions": [decision_document(queries, registries, entitlement, case.subject, history) for entitlement in case.entitlements if wanted(entitlement)],
+        "orders": [_order(queries, order, case.steps) for order in case.orders if wanted(order)],
+        "findings": [{"kind": finding.kind, "ident": finding.ident, "found_at": finding.found_at} for finding in case.findings],
+        "dead_letters": [letter_document(letter) for letter in case.dead_letters],
+    }
+
+
+def facts_document(history: History, registries: Registries) -> list[Document]:
+    """What each event said, in the order of the registries' sequences: its facts, its days, and whether it still holds."""
+    disputed, withdrawn = disputed_ids(history), withdrawn_ids(history)
+    return [_event(known, disputed, withdrawn, registries.catalogue) for known in history]
+
+
+def _event(known: Known, disputed: set[tuple[str, str]], withdrawn: set[tuple[str, str]], catalogue: Mapping[str, FactSpec]) -> Document:
+    name = known.registry, known.id
+    standing = "correction" if known.withdraws else "withdrawn" if name in withdrawn else "disputed" if name in disputed else "holds"
+    return {
+        "registry": known.registry, "event": known.id, "sequence": known.sequence, "type": known.type,
+        "time": datetime.fromtimestamp(known.time_ms / 1000, UTC), "status": known.status, "standing": standing, "withdraws": known.withdraws,
+        "valid_from": None if known.valid_from == FIRST_DAY else day_date(known.valid_from).isoformat(),
+        "valid_to": None if known.valid_to == LAST_DAY else day_date(known.valid_to).isoformat(),
+        "facts": _values(known, catalogue),
+    }  # fmt: skip
+
+
+def _values(known: Known, catalogue: Mapping[str, FactSpec]) -> dict[str, str]:
+    if known.type == ASSIGNMENT:
+        fields = {name.removeprefix("account."): value for name, value in known.values.items()}
+        said = {f"account.{name}": str(fields[name]) for name in ("status", "benefit", "holder") if name in fields}
+        return {"account": account_of(fields).masked(), **said}
+    return {name: _text(value, catalogue.get(name)) for name, value in sorted(known.values.items())}
+
+
+def _text(value: Value, spec: FactSpec | None) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if spec is not None and spec.type == "money":
+        return money_text(int(value), spec.currency)
+    return day_date(int(value)).isoformat() if spec is not None and spec.type == "date" else str(value)
+
+
+def decision_document(queries: Queries, registries: Registries, entitlement: EntitlementRow, subject: str, history: History) -> Document:
+    """A decision as it stands, explained by the document of its rule as it was stored."""
+    receipt = decode_receipt(entitlement.receipt)
+    kept = queries.rule_document(entitlement.rule_id)
+    document: Document = {
+        "benefit": entitlement.benefit, "period": entitlement.period, "currency": entitlement.currency, "owed_minor": entitlement.owed_minor,
+        "ordered_minor": entitlement.live_minor, "claim_minor": entitlement.claim_minor, "rule": kept.hash if kept else "", "events": receipt.events,
+    }  # fmt: skip
+    try:
+        rule = load_rule(kept.document if kept else "", registries.catalogue)
+    except Malformed as malformed:
+        problem = f"the stored rule cannot be read with today's registry documents: {malformed.problems[0]}"
+        return {**document, "explanation": None, "text": problem, "told_by": {}}
+    period = parse_period(entitlement.period)
+    active = ActiveRule(rule, period, registries.catalogue)
+    row = {
+        "decision": entitlement.decision, "amount_minor": entitlement.owed_minor, "missing": receipt.missing, "conditions": receipt.conditions,
+        **{f"step:{step.id}": value for step, value in zip(rule.steps, receipt.steps, strict=True)},
+    }  # fmt: skip
+    facts = {fact.name: value for fact, value in zip(rule.facts, receipt.values, strict=True)}
+    event_day = active.reader.event_day(history) if rule.needs_event_day else None
+    explained = explain(rule, row, facts, period, subject, event_day=event_day)  # type: ignore[arg-type]
+    told_by = {fact.name: receipt.events[index] for fact, index in zip(rule.facts, receipt.told_by, strict=True) if index >= 0}
+    return {**document, "explanation": msgspec.to_builtins(explained), "text": explained.text(), "told_by": told_by}
+
+
+def _order(queries: Queries, order: OrderRow, steps: Sequence[StepRow]) -> Document:
+    document = order_document(order)
+    if order.state == "held":
+        document["hold"] = hold_words(order.reason)
+    document["history"] = [_step(step) for step in _steps_of(order, steps)]
+    submission = queries.submission_of(order) if order.release_seq else None
+    if submission is not None:
+        document["submission"] = {
+            "message": submission.message_id, "file": submission.file_name, "created_at": submission.created_at, "execution_on": submission.execution_on
+        }  # fmt: skip
+    return document
+
+
+def _steps_of(order: OrderRow, steps: Sequence[StepRow]) -> list[StepRow]:
+    return [step for step in steps if (step.benefit_period_id, step.sequence) == (order.benefit_period_id, order.sequence)]
+
+
+def _step(step: StepRow) -> Document:
+    return {
+        "at": step.at, "step": step.step, "before": step.before, "after": step.after, "attempt": step.attempt, "reason": step.reason, "cause": step.cause
+    }  # fmt: skip
+
+
+def trace_document(queries: Queries, registries: Registries, order: OrderRow) -> Document:
+    """The way of an order: what the registries said, the decision, the order, its attempts and the bank's answers, in time order."""
+    case = queries.case(order.subject)
+    history = decode_history(case.history) if case.history is not None else ()
+    entitlement = next(row for row in case.entitlements if row.benefit_period_id == order.benefit_period_id)
+    decision = decision_document(queries, registries, entitlement, order.subject, history)
+    told = set(decision["events"])
+    said = [event for event in facts_document(history, registries) if event["event"] in told or event["type"] == ASSIGNMENT]
+    entries = [{"at": event["time"], "what": "event", "who": event["registry"], **_said(event)} for event in said]
+    amount = money_text(order.amount_minor, order.currency)
+    first = "released" if order.first_state == "released" else "held"
+    entries.append({"at": order.created_at, "what": "order", "who": "lane", "text": f"{order.kind} order of {amount}, {first}", "ident": order.order})
+    submission = queries.submission_of(order) if order.release_seq else None
+    if submission is not None:
+        text = f"written to {submission.file_name}, to be executed on {submission.execution_on}"
+        entries.append({"at": submission.created_at, "what": "submission", "who": "bank desk", "text": text, "ident": submission.message_id})
+    for step in _steps_of(order, case.steps):
+        answered = queries.bank_file(step.cause) if step.step not in ("release", "cancel", "send") else None
+        reason = f", reason {step.reason}" if step.reason else ""
+        file = f", in {answered.file_name}" if answered else ""
+        text = f"{step.before} to {step.after}{reason}{file}"
+        entries.append({"at": step.at, "what": step.step, "who": "bank" if answered else "lane", "text": text, "ident": step.cause})
+    document = order_document(order)
+    if order.state == "held":
+        document["hold"] = hold_words(order.reason)
+    return {"order": document, "decision": decision, "way": sorted(entries, key=_place)}
+
+
+_RANK = {"event": 0, "order": 1, "release": 2, "cancel": 2, "submission": 3, "send": 4}
+
+
+def _place(entry: Document) -> tuple[datetime, int]:
+    """A submission's instant has whole seconds only: within a second the order of the matter decides."""
+    return entry["at"].replace(microsecond=0), _RANK.get(entry["what"], 5)
+
+
+def _said(event: Document) -> Document:
+    facts = ", ".join(f"{name} {value}" for name, value in event["facts"].items())
+    standing = "" if event["standing"] == "holds" else f" ({event['standing']})"
+    return {"text": f"{facts or 'withdraws ' + event['withdraws']}{standing}", "ident": event["event"]}
