@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Literal
 
 import msgspec
 
-from connectors.bank.parsing import ISO, Element, Reading, elements, message_name, text_of, total_of
+from connectors.bank.parsing import ISO, Element, Reading, Table, elements, message_name, total_of
 from pipeline.problems import Malformed, Problem
 
 Outcome = Literal["accepted", "pending", "rejected", "settled", "returned"]
+_ROWS_AT_ONCE = 2_000
+"""Transfers taken from the tree in one go; what memory a file takes depends on this and not on its size."""
 READABLE = ("pain.002.001.10", "pain.002.001.11", "pain.002.001.12", "camt.054.001.08")
 
 OUTCOME_OF_STATUS: dict[str, Outcome] = {
@@ -71,14 +75,14 @@ def read_answers(data: bytes, *, expected: Expected | None = None) -> BankMessag
     name = message_name(data, READABLE)
     reading = Reading(ISO + name)
     reader = (_StatusReport if name.startswith("pain") else _Notification)(reading, expected or Expected())
-    handlers, found = {reading.path(tag): handler for tag, handler in reader.handlers.items()}, reader.found
-    # small elements are met on the way and kept: asking each transfer for its parts afterwards takes three times as long
-    for element in elements(data, [*handlers, *map(reading.path, reader.parts)]):
-        tag = element.tag
-        if (handler := handlers.get(tag)) is None:
-            found[tag] = element
-        else:
-            handler(element)
+    handlers, row, waiting = {reading.path(tag): handler for tag, handler in reader.handlers.items()}, reading.path(reader.row), 0
+    for element in elements(data, [*handlers, row]):
+        if element.tag != row:
+            handlers[element.tag](element)
+            waiting = 0
+        elif (waiting := waiting + 1) == _ROWS_AT_ONCE:
+            reader.rows.take(element.getparent(), waiting)  # the parser may be ahead, so no more than have been announced
+            waiting = 0
     message = reader.message()
     if not message.message_id:
         reading.problems.append(Problem("GrpHdr.MsgId", "the message has no id", "ask the bank for a right file"))
@@ -87,17 +91,40 @@ def read_answers(data: bytes, *, expected: Expected | None = None) -> BankMessag
     return message
 
 
+class _Rows:
+    """The transfers of a file, handed on in portions and dropped from the tree."""
+
+    def __init__(self, reading: Reading, row: str, parts: Sequence[str], transfer: Callable[..., None]) -> None:
+        below = [part.replace("/", "/p:").replace("p:@", "@") for part in parts]
+        texts = [f"p:{part}" if part.endswith("@Ccy") else f"p:{part}/text()" for part in below]
+        self._table = Table(reading.namespace, f"p:{row}[position()<=$upto]", texts)
+        self._transfer = transfer
+        self._taken: list[Element] = []
+
+    def take(self, parent: Element, upto: int = sys.maxsize) -> None:
+        """Hands on the first rows of a parent. They leave the tree with the next portion, since the parser may stand at the last of them."""
+        for element in self._taken:
+            parent.remove(element)
+        self._taken, texts = self._table.of(parent, upto)
+        for element, parts in zip(self._taken, texts, strict=True):
+            self._transfer(element, *parts)
+
+    def take_last(self, parent: Element) -> None:
+        """Hands on what is left of a parent that is complete."""
+        self.take(parent)
+        self._taken = []
+
+
 class _StatusReport:
     """pain.002 while it is read."""
 
-    parts = ("OrgnlEndToEndId", "TxSts", "InstdAmt")
+    row = "TxInfAndSts"
+    parts = ("OrgnlEndToEndId", "TxSts", "StsRsnInf/Rsn/Cd", "OrgnlTxRef/Amt/InstdAmt", "OrgnlTxRef/Amt/InstdAmt/@Ccy")
 
     def __init__(self, reading: Reading, expected: Expected) -> None:
-        self.handlers = {"GrpHdr": self.header, "TxInfAndSts": self.transfer, "OrgnlGrpInfAndSts": self.batch, "OrgnlPmtInfAndSts": self.payment}
+        self.handlers = {"GrpHdr": self.header, "OrgnlGrpInfAndSts": self.batch, "OrgnlPmtInfAndSts": self.payment}
+        self.rows = _Rows(reading, self.row, self.parts, self.transfer)
         self._reading, self._expected = reading, expected
-        self.found: dict[str, Element] = {}
-        self._id, self._status, self._amount = map(reading.path, self.parts)
-        self._reason = reading.path("StsRsnInf/Rsn/Cd")
         self._answers: list[Answer] = []
         self._count: defaultdict[str, int] = defaultdict(int)
         self._sum: defaultdict[tuple[str, str], int] = defaultdict(int)
@@ -122,27 +149,24 @@ class _StatusReport:
 
     def payment(self, element: Element) -> None:
         reading = self._reading
+        self.rows.take_last(element)
         if status := reading.text(element, "PmtInfSts"):
             self._payments.append((status, reading.text(element, "StsRsnInf/Rsn/Cd")))
             if status not in OUTCOME_OF_STATUS:
                 reading.problem(element, "OrgnlPmtInfAndSts.PmtInfSts", f"{status!r} is not a known status")
         self._tallies += element.iterfind(reading.path("NbOfTxsPerSts"))
 
-    def transfer(self, element: Element) -> None:
-        found = self.found
-        status, end_to_end_id = text_of(found.get(self._status)), text_of(found.get(self._id))
-        outcome = OUTCOME_OF_STATUS.get(status)
+    def transfer(self, element: Element, end_to_end_id: str, status: str, reason: str, amount: str, currency: str) -> None:
+        outcome, place = OUTCOME_OF_STATUS.get(status), "TxInfAndSts"
         if outcome is None or not end_to_end_id:
-            place, message = f"TxInfAndSts[{len(self._answers)}]", f"end-to-end id {end_to_end_id!r} has the status {status!r}"
-            self._reading.problem(element, place, message, "both must be known")
+            self._reading.problem(element, place, f"end-to-end id {end_to_end_id!r} has the status {status!r}", "both must be known")
             outcome = "pending"
-        amount_minor, currency = self._reading.money(found.get(self._amount), "TxInfAndSts.OrgnlTxRef.InstdAmt")
-        reason = (element.findtext(self._reason) or "") if outcome in ("rejected", "pending") else ""
+        amount_minor = self._reading.money(element, f"{place}[{end_to_end_id}].InstdAmt", amount, currency)
+        currency = currency if amount_minor is not None else ""
         self._count[status] += 1
         self._sum[status, currency] += amount_minor or 0
+        reason = "" if outcome in ("accepted", "settled") else reason
         self._answers.append(Answer(end_to_end_id, outcome, reason, amount_minor, currency, self._day, self._original_message_id))
-        found.clear()
-        element.clear()
 
     def message(self) -> BankMessage:
         for tally in self._tallies:
@@ -173,30 +197,19 @@ class _Detail(msgspec.Struct, gc=False):
     amount_minor: int | None
     currency: str
     direction: str
-    returned: bool
-    reason: str
+    reason: str  # of a return; every return has one
 
 
 class _Notification:
     """camt.054 while it is read: booked debits settle an order, booked credits with return information give one back."""
 
-    parts = ("EndToEndId", "MsgId")
+    row = "TxDtls"
+    parts = ("Refs/EndToEndId", "Refs/MsgId", "Amt", "Amt/@Ccy", "CdtDbtInd", "RtrInf/Rsn/*")
 
     def __init__(self, reading: Reading, expected: Expected) -> None:
-        self.handlers = {
-            "GrpHdr": self.header,
-            "Acct": self.account,
-            "Amt": self.own,
-            "CdtDbtInd": self.own,
-            "RtrInf": self.returned,
-            "TxDtls": self.transfer,
-            "Ntry": self.entry,
-            "Ntfctn": self.notification,
-        }
-        self.found: dict[str, Element] = {}
+        self.handlers = {"GrpHdr": self.header, "Acct": self.account, "Ntry": self.entry, "Ntfctn": self.notification}
+        self.rows = _Rows(reading, self.row, self.parts, self.transfer)
         self._reading, self._expected = reading, expected
-        self._id, self._original = map(reading.path, self.parts)
-        self._amount, self._direction, self._return, self._transfer = map(reading.path, ("Amt", "CdtDbtInd", "RtrInf", "TxDtls"))
         self._answers: list[Answer] = []
         self._details: list[_Detail] = []
         self._entries: list[tuple[str, int, str]] = []
@@ -205,7 +218,6 @@ class _Notification:
 
     def header(self, element: Element) -> None:
         self._message_id, _ = _identity(self._reading, element)
-        self.found.clear()  # its MsgId is not that of an order
         self._reading.same(element, "GrpHdr.MsgRcpt", self._reading.text(element, "MsgRcpt/Nm"), self._expected.initiating_party, "the recipient")
 
     def account(self, element: Element) -> None:
@@ -213,31 +225,21 @@ class _Notification:
             self._reading.same(element, "Ntfctn.Acct", self._reading.text(element, "Id/IBAN"), self._expected.account_iban, "the account")
             self._reading.same(element, "Ntfctn.Acct.Svcr", self._reading.text(element, "Svcr/FinInstnId/BICFI"), self._expected.bank_bic, "the bank")
 
-    def own(self, element: Element) -> None:
-        """Amount and direction of a transfer itself, not those of its charges or of the entry around it."""
-        if element.getparent().tag == self._transfer:
-            self.found[element.tag] = element
-
-    def returned(self, element: Element) -> None:
-        self.found[element.tag] = element
-
-    def transfer(self, element: Element) -> None:
-        found = self.found
-        amount_minor, currency = self._reading.money(found.get(self._amount), f"Ntry[{len(self._entries)}].TxDtls.Amt")
-        returned = found.get(self._return)
-        reason = self._reading.text(returned, "Rsn/Cd") if returned is not None else ""
-        ids = text_of(found.get(self._id)), text_of(found.get(self._original))
-        self._details.append(_Detail(*ids, amount_minor, currency, text_of(found.get(self._direction)), returned is not None, reason))
-        found.clear()
-        element.clear()
+    def transfer(self, element: Element, end_to_end_id: str, original: str, amount: str, currency: str, direction: str, reason: str) -> None:
+        amount_minor = self._reading.money(element, f"Ntry[{len(self._entries)}].TxDtls.Amt", amount, currency)
+        self._details.append(_Detail(end_to_end_id, original, amount_minor, currency if amount_minor is not None else "", direction, reason))
 
     def entry(self, element: Element) -> None:
-        reading, place, details = self._reading, f"Ntry[{len(self._entries)}]", self._details
+        reading, place = self._reading, f"Ntry[{len(self._entries)}]"
         direction, booked = reading.text(element, "CdtDbtInd"), reading.text(element, "Sts/Cd") == "BOOK"
-        amount_minor, currency = reading.money(element.find(self._amount), f"{place}.Amt")
+        for details_of_batch in element.iterfind(reading.path("NtryDtls")):
+            self.rows.take_last(details_of_batch)
+        amount = element.find(reading.path("Amt"))
+        currency = amount.get("Ccy", "") if amount is not None else ""
+        amount_minor = reading.money(element, f"{place}.Amt", reading.text(element, "Amt"), currency)
         day = reading.day(element, "BookgDt")
         self._entries.append((direction, amount_minor or 0, currency))
-        self._details = []
+        details, self._details = self._details, []
         if len(details) == 1 and details[0].amount_minor is None:
             details[0].amount_minor, details[0].currency = amount_minor, currency
         if details and all(detail.currency == currency for detail in details):
@@ -246,7 +248,7 @@ class _Notification:
             reading.tally(batch, f"{place}.Btch.NbOfTxs", batch.text or "", len(details))
         for detail in details:
             if booked and _answers_an_order(detail, direction):
-                outcome: Outcome = "returned" if detail.returned else "settled"
+                outcome: Outcome = "returned" if detail.reason else "settled"
                 self._answers.append(
                     Answer(detail.end_to_end_id, outcome, detail.reason, detail.amount_minor, detail.currency, day, detail.original_message_id)
                 )
@@ -276,7 +278,7 @@ class _Notification:
 def _answers_an_order(detail: _Detail, direction_of_entry: str) -> bool:
     if detail.end_to_end_id in ("", "NOTPROVIDED"):
         return False
-    return (detail.direction or direction_of_entry) == ("CRDT" if detail.returned else "DBIT")
+    return (detail.direction or direction_of_entry) == ("CRDT" if detail.reason else "DBIT")
 
 
 def _identity(reading: Reading, header: Element) -> tuple[str, date | None]:

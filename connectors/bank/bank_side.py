@@ -10,7 +10,7 @@ from typing import Literal
 import msgspec
 
 from connectors.bank.initiation import BIC, IBAN, check_digits_fit, escaped
-from connectors.bank.parsing import ISO, Element, Reading, document, message_name, minor_of, rows, total_of
+from connectors.bank.parsing import ISO, Element, Reading, Table, document, message_name, minor_of, total_of
 from pipeline.money import decimal_text
 from pipeline.problems import Malformed, Problem
 
@@ -65,7 +65,7 @@ def read_initiation(data: bytes) -> tuple[Batch, list[Order]]:
     """Reads an order message whole, or raises Malformed with all of its problems, control sums and counts among them."""
     namespace = ISO + message_name(data, ["pain.001.001.09"])
     reading, root = Reading(namespace), document(data)
-    orders = _orders(reading, root, rows(root, namespace, _ORDERS, _PARTS))
+    orders = _orders(reading, *Table(namespace, _ORDERS, _PARTS).of(root))
     payments = root.findall(reading.path("CstmrCdtTrfInitn/PmtInf"))
     header = root.find(reading.path("CstmrCdtTrfInitn/GrpHdr"))
     if header is None or len(payments) != 1:
@@ -98,7 +98,7 @@ def account_is_good(order: Order) -> bool:
     return order.account.isascii() and order.account.isalnum()
 
 
-def _orders(reading: Reading, root: Element, texts: Sequence[tuple[str, ...]]) -> list[Order]:
+def _orders(reading: Reading, elements: Sequence[Element], texts: Sequence[tuple[str, ...]]) -> list[Order]:
     orders: list[Order] = []
     for position, (end_to_end_id, instruction_id, uetr, amount, currency, iban, other) in enumerate(texts):
         place = f"CdtTrfTxInf[{position}]"
@@ -106,9 +106,9 @@ def _orders(reading: Reading, root: Element, texts: Sequence[tuple[str, ...]]) -
         try:
             amount_minor = minor_of(amount, currency)
         except ValueError as fault:
-            reading.problem(root, f"{place}.Amt.InstdAmt", str(fault))
+            reading.problem(elements[position], f"{place}.Amt.InstdAmt", str(fault))
         if not end_to_end_id:
-            reading.problem(root, f"{place}.PmtId.EndToEndId", "the transfer has no end-to-end id", "give it one")
+            reading.problem(elements[position], f"{place}.PmtId.EndToEndId", "the transfer has no end-to-end id", "give it one")
         orders.append(Order(end_to_end_id, instruction_id, uetr, amount_minor, currency, iban or other, bool(iban)))
     return orders
 

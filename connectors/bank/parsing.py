@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from fractions import Fraction
@@ -56,28 +57,48 @@ def document(data: bytes) -> Element:
         raise Malformed([_broken(fault)]) from None
 
 
-def rows(root: Element, namespace: str, row: str, columns: Sequence[str]) -> list[tuple[str, ...]]:
-    """The texts of many like elements, a tuple for each, with "" where a part is missing; `row` and `columns` are XPaths with the prefix p.
+class Table:
+    """Many like elements as rows of texts: `row` is an XPath below some element, `parts` are XPaths below the row, all with the prefix p.
+    In `row`, ``$upto`` stands for the number of rows to take.
 
-    Taken column by column, which is several times as fast as element by element. Columns are only put side by side where
-    it is proved that every element has each part exactly once; the others are looked up one by one.
+    Taken part by part, which is several times as fast as row by row. Parts are only put side by side where it is proved
+    that every row has each of them exactly once; of the others each is looked up in its row, "" where it is missing.
     """
 
-    def ask(path: str) -> Any:
-        return etree.XPath(path, namespaces={"p": namespace}, smart_strings=False)
+    def __init__(self, namespace: str, row: str, parts: Sequence[str]) -> None:
+        self._names = {"p": namespace}
+        self._row, self._parts = row, tuple(parts)
+        self._rows = self._path(row)
+        self._all, self._one, self._having = (
+            {part: self._path(form.format(row=row, part=part)) for part in parts} for form in ("{row}/{part}", "{part}", "{row}[{part}]")
+        )
+        self._proofs: dict[tuple[str, ...], Any] = {}
 
-    elements_found = ask(row)(root)
-    values: dict[str, list[str]] = {column: ask(f"{row}/{column}")(root) for column in columns}
-    whole = [column for column in columns if len(values[column]) == len(elements_found)]
-    proof = " and ".join(f"count({column})=1" for column in whole)
-    proved = bool(whole) and ask(f"count({row}[{proof}])")(root) == len(elements_found)
-    for column in columns:
-        if not values[column]:
-            values[column] = [""] * len(elements_found)
-        elif not (proved and column in whole):
-            one = ask(column)
-            values[column] = [next(iter(one(element)), "") for element in elements_found]
-    return list(zip(*(values[column] for column in columns), strict=True))
+    def of(self, root: Element, upto: int = sys.maxsize) -> tuple[list[Element], list[tuple[str, ...]]]:
+        """The rows' elements, for their lines, and their texts."""
+        found = self._rows(root, upto=upto)
+        values: dict[str, list[str]] = {part: self._all[part](root, upto=upto) for part in self._parts}
+        whole = tuple(part for part in self._parts if len(values[part]) == len(found))
+        if whole and self._proof(whole)(root, upto=upto) != len(found):
+            whole = ()
+        for part in self._parts:
+            if part not in whole:
+                values[part] = self._looked_up(root, part, found, upto) if values[part] else [""] * len(found)
+        return found, list(zip(*(values[part] for part in self._parts), strict=True))
+
+    def _proof(self, parts: tuple[str, ...]) -> Any:
+        """Counts the rows that have each of the parts exactly once."""
+        if parts not in self._proofs:
+            conditions = " and ".join(f"count({part})=1" for part in parts)
+            self._proofs[parts] = self._path(f"count({self._row}[{conditions}])")
+        return self._proofs[parts]
+
+    def _looked_up(self, root: Element, part: str, rows: list[Element], upto: int) -> list[str]:
+        having = {element: str(self._one[part](element)[0]) for element in self._having[part](root, upto=upto)}
+        return [having.get(element, "") for element in rows]
+
+    def _path(self, path: str) -> Any:
+        return etree.XPath(path, namespaces=self._names, smart_strings=False)
 
 
 def minor_of(text: str, currency: str) -> int:
@@ -98,14 +119,11 @@ def total_of(sums: Mapping[str, int]) -> Fraction:
     return sum((Fraction(minor, 10 ** MINOR_DIGITS.get(currency, 0)) for currency, minor in sums.items()), Fraction(0))
 
 
-def text_of(element: Element | None) -> str:
-    return (element.text or "") if element is not None else ""
-
-
 class Reading:
     """One file being read: where its elements are, and every problem found so far."""
 
     def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
         self._prefix = f"{{{namespace}}}"
         self.problems: list[Problem] = []
 
@@ -128,16 +146,15 @@ class Reading:
             self.problem(element, path, f"{text!r} is not a day")
             return None
 
-    def money(self, element: Element | None, place: str) -> tuple[int | None, str]:
-        """Amount and currency of an element with ``Ccy``; (None, "") where there is none."""
-        if element is None:
-            return None, ""
-        currency = element.get("Ccy", "")
+    def money(self, element: Element, place: str, text: str, currency: str) -> int | None:
+        """An amount in minor units; None where the file leaves it out or has it wrong."""
+        if not text and not currency:
+            return None
         try:
-            return minor_of(text_of(element).strip(), currency), currency
+            return minor_of(text.strip(), currency)
         except ValueError as fault:
             self.problem(element, place, str(fault))
-            return None, ""
+            return None
 
     def same(self, element: Element, place: str, found: str, wanted: str, what: str) -> None:
         """A name in the file must be the one that was expected, where both are known."""

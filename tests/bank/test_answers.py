@@ -205,3 +205,20 @@ def test_every_problem_of_a_file_is_told_at_once_with_its_line() -> None:
     with pytest.raises(Malformed) as refused:
         read_answers(data, expected=Expected(bank_bic="OTHRUS33"))
     assert [problem.line for problem in refused.value.problems] == [2, 3, 4]
+
+
+def test_a_return_whose_reason_is_the_banks_own_words_is_a_return() -> None:
+    data = replaced(notification(BACK), b"<Cd>MD07</Cd>", b"<Prtry>estate closed</Prtry>")
+    assert [(answer.outcome, answer.reason) for answer in read_answers(data).answers] == [("returned", "estate closed")]
+
+
+def test_a_file_longer_than_one_portion_is_read_whole_and_in_order() -> None:
+    listed = [
+        Movement(f"E{number}", "", f"I{number}", "MSG1", "rejected" if number % 997 == 0 else "executed", number, "USD", "AC04") for number in range(1, 4500)
+    ]
+    said = read_answers(status(*listed)).answers
+    assert [(answer.end_to_end_id, answer.amount_minor, answer.outcome) for answer in said] == [
+        (m.end_to_end_id, m.amount_minor, "rejected" if m.outcome == "rejected" else "accepted") for m in listed
+    ]
+    booked = [movement for movement in listed if movement.outcome == "executed"]
+    assert [answer.end_to_end_id for answer in read_answers(notification(*booked)).answers] == [movement.end_to_end_id for movement in booked]

@@ -10,7 +10,7 @@ from lxml import etree
 
 from connectors.bank.bank_side import Order, account_is_good, read_initiation
 from connectors.bank.initiation import CreditTransfer, danish_iban, message_id_of
-from connectors.bank.parsing import rows
+from connectors.bank.parsing import Table
 from pipeline.problems import Malformed
 
 
@@ -59,4 +59,5 @@ def test_rows_keep_the_parts_of_an_element_together_however_ragged_the_file_is(e
     texts = [("".join(f"<x>{text}</x>" for text in first), "".join(f"<y>{text}</y>" for text in second)) for first, second in elements]
     root = etree.fromstring(f'<d xmlns="urn:n">{"".join(f"<t>{x}{y}</t>" for x, y in texts)}</d>')
     wanted = [(first[0] if first else "", second[0] if second else "") for first, second in elements]
-    assert rows(root, "urn:n", "/p:d/p:t", ["p:x/text()", "p:y/text()"]) == wanted
+    assert Table("urn:n", "/p:d/p:t", ["p:x/text()", "p:y/text()"]).of(root)[1] == wanted
+    assert Table("urn:n", "p:t[position()<=$upto]", ["p:y/text()"]).of(root, 2)[1] == [(second,) for _, second in wanted[:2]]
