@@ -64,11 +64,12 @@ class FrameOrders:
 
     def left(self, subject: str) -> bool:
         """Whether money for this subject has left or may leave any moment."""
-        return any(
-            e.orders and e.live_minor > 0 and len(self._held.get((subject, period_id), ())) < e.orders
-            for period_id in self.rules
-            if (e := self.entitlement(subject, period_id))
-        )
+        for period_id in self.rules:
+            entitlement = self.entitlement(subject, period_id)
+            held_minor = sum(amount_minor for _, amount_minor, _, _ in self._held.get((subject, period_id), ()))
+            if entitlement is not None and entitlement.live_minor > held_minor:
+                return True
+        return False
 
     def settle(self, rule: ActiveRule, outcomes: Iterable[Outcome]) -> None:
         """Brings entitlements and orders to the level that these decisions ask for."""

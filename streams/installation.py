@@ -51,8 +51,15 @@ class Installation:
         return {key: offset for connection in self.store.servers("payout positions") for key, offset in proof.positions(connection).items()}
 
     def rules(self) -> list[ActiveRule]:
-        """The rules in force, enlisted in the store."""
-        return [self._activate(path) for path in self.settings.rules]
+        """The rules in force, enlisted in the store; Malformed where two of them decide the same benefit and period."""
+        rules: dict[int, ActiveRule] = {}
+        for path in self.settings.rules:
+            active = self._activate(path)
+            if active.benefit_period_id in rules:
+                what = f"{active.rule.benefit} {active.period.label} is decided by two documents"
+                raise Malformed([Problem(str(path), what, "Name one document for each benefit and period in the setting `rules`.")])
+            rules[active.benefit_period_id] = active
+        return list(rules.values())
 
     def _activate(self, path: Path) -> ActiveRule:
         file, _, label = str(path).partition("@")

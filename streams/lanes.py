@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from multiprocessing.connection import Connection as Pipe
 
 import structlog
@@ -31,11 +31,18 @@ PATIENCE_S = 120.0
 """How long a store may be away before the process gives up."""
 
 
-class Lanes:
-    """The lanes of some shards of one server, on one connection."""
+def utc_today() -> date:
+    """The day on which accounts are looked at."""
+    return datetime.now(UTC).date()
 
-    def __init__(self, installation: Installation, rules: Sequence[ActiveRule], shards: Sequence[int], observer: Observer) -> None:
-        self._installation, self._rules, self._shards, self._observer = installation, rules, tuple(shards), observer
+
+class Lanes:
+    """The lanes of some shards, on one connection to each of their servers."""
+
+    def __init__(
+        self, installation: Installation, rules: Sequence[ActiveRule], shards: Sequence[int], observer: Observer, today: Callable[[], date] = utc_today
+    ) -> None:
+        self._installation, self._rules, self._shards, self._observer, self._today = installation, rules, tuple(shards), observer, today
         self._readers = {(topic, shard): LogReader(installation.log_directory, topic, shard) for shard in shards for topic in TOPICS}
         self._lanes: dict[int, Lane] = {}
         self._stack = ExitStack()
@@ -56,7 +63,7 @@ class Lanes:
                     self._lanes[shard] = Lane.take_over(
                         connection, shard, owner,
                         registries=self._installation.registries, rules=self._rules,
-                        policy=self._installation.policy, observer=self._observer, today=lambda: datetime.now(UTC).date(),
+                        policy=self._installation.policy, observer=self._observer, today=self._today,
                     )  # fmt: skip
         for shard, lane in self._lanes.items():
             for rule in self._rules:

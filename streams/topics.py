@@ -5,10 +5,11 @@ from __future__ import annotations
 RESIDENCY = "registry.residency"
 TAX = "registry.tax"
 ACCOUNT = "registry.account"
+BENEFITS = "registry.benefits"
 ORDERS = "payment.orders"
 RECEIPTS = "payment.receipts"
 
-REGISTRY_TOPICS = (RESIDENCY, ACCOUNT, TAX)
+REGISTRY_TOPICS = (RESIDENCY, ACCOUNT, BENEFITS, TAX)
 """CloudEvents of the registries, one topic each, so that each writer has rights to its own; written by connectors."""
 
 TOPICS = (*REGISTRY_TOPICS, RECEIPTS)
