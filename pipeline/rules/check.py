@@ -72,9 +72,8 @@ class _Checker(Definitions):
         conditions = self._conditions("eligible_when", doc.eligible_when)
         exclusions = self._conditions("excluded_when", doc.excluded_when)
         self._pay()
-        for keyed, lacking in lacking_keys(self.facts, self.parameters, self.steps, conditions, exclusions):
-            message = f"{keyed.name!r} has no value where {keyed.by} is {lacking}"
-            self.bad(("parameters", keyed.name, "by"), message, "Add the keys, or a condition that keeps those out.", key=True)
+        if not self.problems:
+            self._coverage(conditions, exclusions)
         for index, open_part in enumerate(doc.not_encoded):
             self.law(("not_encoded", index, "law"), open_part.law)
         budget = self.money(("limits", "budget", "amount"), doc.limits.budget.amount) if doc.limits.budget else None
@@ -92,6 +91,11 @@ class _Checker(Definitions):
     def _needs_event_day(self, conditions: tuple[Condition, ...]) -> bool:
         read = [*(item.term for item in conditions), *(step.term for step in self.steps.values())]
         return self.doc.decides.parameters_at == "event.date" or any(leaf.value == "event.date" for term in read for leaf in leaves(term) if leaf.op == "day")
+
+    def _coverage(self, conditions: tuple[Condition, ...], exclusions: tuple[Condition, ...]) -> None:
+        for keyed, lacking in lacking_keys(self.facts, self.parameters, self.steps, conditions, exclusions):
+            message = f"{keyed.name!r} has no value where {keyed.by} is {lacking}"
+            self.bad(("parameters", keyed.name, "by"), message, "Add the keys, or a condition that keeps those out.", key=True)
 
     def _limit(self, place: str, count: int, most: int) -> None:
         if count > most:

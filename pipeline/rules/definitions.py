@@ -78,13 +78,16 @@ class Definitions:
             return None
 
     def _currency(self) -> str:
-        told = {self.catalogue[fact.from_].currency for fact in self.doc.facts.values() if fact.type == "money" and fact.from_ in self.catalogue}
+        sources = [self.catalogue.get(fact.from_) for fact in self.doc.facts.values() if fact.type == "money"]
+        told = {spec.currency for spec in sources if spec is not None}
         currency = self.doc.decides.currency or (told.pop() if len(told) == 1 else "")
         try:
             minor_digits(currency)
         except ValueError as error:
-            path: Path = ("decides", "currency") if self.doc.decides.currency else ("decides",)
-            self.bad(path, str(error) if currency else "the currency of the amount is not known", "" if currency else "Say decides.currency.", key=not currency)
+            if self.doc.decides.currency:
+                self.bad(("decides", "currency"), str(error))
+            elif all(spec is not None and spec.currency for spec in sources):
+                self.bad(("decides",), "the currency of the amount is not known", "Say decides.currency.", key=True)
             return "DKK"
         return currency
 

@@ -119,7 +119,7 @@ def term_text(rule: Rule, term: Term, value: Fraction | str | bool | None) -> st
     if term.kind.type == "date":
         return day_date(int(value)).isoformat()
     if term.kind.type == "money":
-        whole = money_text(round(value), rule.currency)
+        whole = money_text(round(value), rule.currency) + (f" per {term.kind.per}" if term.kind.per else "")
         return whole if value.denominator == 1 else f"{whole} (exactly {value} minor units)"
     if term.kind.type == "ratio" and (value * 100).denominator == 1:
         return f"{value * 100} %"

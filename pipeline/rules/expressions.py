@@ -56,7 +56,7 @@ def parse_expression(text: str, names: Mapping[str, Term]) -> Term:
             warnings.simplefilter("ignore")
             tree = ast.parse(text, mode="eval").body
     except SyntaxError as error:
-        raise BadExpression(f"not an expression: {error.msg}", "", max((error.offset or 1) - 1, 0)) from None
+        raise BadExpression(f"not an expression: {error.msg}", "", (error.offset or len(text) + 1) - 1) from None
     except (ValueError, RecursionError, MemoryError):
         raise BadExpression("not an expression", "", 0) from None
     nodes = sum(isinstance(node, ast.expr) for node in ast.walk(tree))

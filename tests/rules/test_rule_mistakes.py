@@ -1,0 +1,154 @@
+"""One document for each kind of mistake, and the exact message it is refused with."""
+
+# ruff: noqa: E501, ISC004
+# The exact messages stand on one line each.
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.problems import Malformed
+from pipeline.rules import load_rule
+
+GOOD = """\
+format: benefit-rule/1
+benefit: example
+title: {en: Example}
+in_force: {from: 2022-01-01, to: null}
+law:
+  P1: {cite: "Act § 1"}
+decides: {for: person, period: quarter, parameters_at: period.start}
+facts:
+  age: {type: years, from: residency.birth_date, at: period.start, range: 0..130}
+  resident: {type: yes_no, from: residency.resident}
+  income: {type: money, per: year, from: tax.income, year: period.year, range: 0..1_000_000_000}
+parameters:
+  rate: {type: money, law: P1, by: {age: [0-2, 3-14]}, from: {2022-01-01: [4_653, 2_898]}}
+  limit: {type: money, per: year, law: P1, from: {2022-01-01: 828_100}}
+  share: {type: percent, law: P1, from: {2014-01-01: 2}}
+eligible_when:
+  - {id: young, when: "age < 15", law: P1, not_held: "{subject} is {age}."}
+amount:
+  steps:
+    - {id: full, is: rate}
+    - {id: reduction, taper: {of: income, above: limit, rate: share, spread: 4}}
+    - {id: net, is: "full - reduction", floor: 0, round: {to: 0.01, mode: half_up}}
+  pay: net
+tests:
+  - name: first
+    given: {age: 8, income: 0, period: 2022-Q1}
+    expect: {decision: granted, amount: 2_898}
+"""
+
+MISTAKES = [
+    ("unknown name", 'is: "full - reduction"', 'is: "full - reductoin"',
+     "amount.steps[2].is: unknown name 'reductoin', did you mean 'reduction'? (line 22, column 29)"),
+    ("wrong type", 'when: "age < 15"', 'when: "resident < 15"',
+     "eligible_when[0].when: cannot compare yes_no and number: resident is yes_no, 15 is number (line 17, column 23)"),
+    ("a condition that is no condition", 'when: "age < 15"', 'when: "age + 15"',
+     "eligible_when[0].when: a condition is yes or no, 'age + 15' is years (line 17, column 23)"),
+    ("money and number added", 'is: "full - reduction"', 'is: "full - age"',
+     "amount.steps[2].is: cannot subtract money and years: full is money, age is years (line 22, column 21)"),
+    ("a written amount", 'is: "full - reduction"', 'is: "full - 500"',
+     "amount.steps[2].is: cannot subtract money and number: full is money, 500 is number (line 22, column 21) Give the amount as a parameter with its law."),
+    ("units mixed", 'is: "full - reduction"', 'is: "full - income"',
+     "amount.steps[2].is: cannot subtract money and money per year: full is money, income is money per year (line 22, column 21) "
+     "Convert one with spread(amount, parts)."),
+    ("a taper without its spread", ", spread: 4", "",
+     "amount.steps[1].taper: income is money per year and the benefit is per quarter (line 21, column 30) Say spread: 4."),
+    ("missing parameter at a date", "from: {2022-01-01: 828_100}", "from: {2023-01-01: 828_100}",
+     "parameters.limit: 'limit' has no value on 2022-01-01, when the rule is in force (line 14, column 3) Give it one from then on or earlier."),
+    ("a gap in the keys", "age: [0-2, 3-14]", "age: [0-2, 4-14]",
+     "parameters.rate.by: 'rate' has no value where age is 3 (line 13, column 32) Add the keys, or a condition that keeps those out."),
+    ("overlapping keys", "age: [0-2, 3-14]", "age: [0-3, 3-14]", "parameters.rate.by.age[1]: '3-14' overlaps an earlier key (line 13, column 48)"),
+    ("too few values", "[4_653, 2_898]", "[4_653]",
+     "parameters.rate.from.2022-01-01: 1 value stand here, 2 values, one for each key must (line 13, column 75) Write a list."),
+    ("overflow", 'is: "full - reduction"', 'is: "full * 9_000_000_000_000_000"',
+     "amount.steps[2].is: may overflow: full * 9_000_000_000_000_000 reaches 4,187,700,000,000,000,000,000 minor units, which does not fit 64 bits "
+     "(line 22, column 21) Narrow the range of the facts it uses."),
+    ("no range", ", range: 0..1_000_000_000", "", "facts.income: 'income' needs a range, so that no amount can overflow (line 11, column 3) Say range: lowest..highest."),
+    ("an amount of fractions", ", floor: 0, round: {to: 0.01, mode: half_up}", ", floor: 0",
+     "amount.pay: 'net' is not a whole number of minor units but of 1/200 (line 23, column 8) Say where it is rounded: round: {to: 0.01, mode: half_up}."),
+    ("a negative amount", "floor: 0, ", "", "amount.pay: 'net' may be negative (line 23, column 8) Say floor: 0 in the step."),
+    ("duplicate key", "benefit: example", "benefit: example\nbenefit: other", "benefit: key 'benefit' stands twice (line 3, column 1) Keep one of them."),
+    ("anchor", "{en: Example}", "&title {en: Example}", "title: anchor &title is refused (line 3, column 8) Write the value out where it is needed."),
+    ("alias", "title: {en: Example}", "title: {en: &t Example, da: *t}",
+     "title.en: anchor &t is refused (line 3, column 13) Write the value out where it is needed.\ntitle.da: alias *t is refused (line 3, column 29) Write the value out."),
+    ("tag", "benefit: example", "benefit: !!str example", "benefit: tag tag:yaml.org,2002:str is refused (line 2, column 10) Leave the tag out; the schema gives the type."),
+    ("a date that does not exist", "in_force: {from: 2022-01-01", "in_force: {from: 2022-02-30", "in_force.from: '2022-02-30' is not a date that exists (line 4, column 18)"),
+    ("unknown key", "eligible_when:", "eligable_when:",
+     "eligible_when: the key 'eligible_when' is missing (line 1, column 1)\neligable_when: unknown key 'eligable_when', did you mean 'eligible_when'? (line 16, column 1)"),
+    ("unknown key within", "year: period.year", "yaer: period.year", "facts.income.yaer: unknown key 'yaer', did you mean 'year'? (line 11, column 54)"),
+    ("unknown word", "for: person", "for: persons", "decides.for: 'persons' is not known here, did you mean 'person'? (line 7, column 16) It is one of person, household, business."),
+    ("no such fact", "residency.birth_date", "residency.birthdate", "facts.age.from: no registry tells 'residency.birthdate', did you mean 'residency.birth_date'? (line 9, column 28)"),
+    ("fact of another type", "{type: yes_no, from: residency.resident}", "{type: money, from: residency.resident}",
+     "facts.resident.type: residency.resident is yes_no, 'resident' cannot be money of it (line 10, column 20)"),
+    ("no such law", "year, law: P1", "year, law: P2", "parameters.limit.law: unknown law 'P2' (line 14, column 40) Known: P1."),
+    ("a bad amount", "828_100", "828_100.001", "parameters.limit.from.2022-01-01: '828_100.001' has more decimals than DKK has (2) (line 14, column 63)"),
+    ("a name used twice", "id: full, is: rate", "id: limit, is: rate", "amount.steps[0].id: the name 'limit' is used twice (line 20, column 8) Give facts, parameters and steps different names.\n"
+     "amount.steps[2].is: unknown name 'full' (line 22, column 21) Known names: age, resident, income, rate, limit, share, reduction."),
+    ("a call", 'is: "full - reduction"', "is: \"__import__('os')\"",
+     "amount.steps[2].is: unknown function '__import__' (line 22, column 21) "
+     "Functions are min, max, abs, positive, spread, full_steps, started_steps, years, days, year, date."),
+    ("an attribute", 'is: "full - reduction"', 'is: "full.real"', "amount.steps[2].is: unknown name 'full.real' (line 22, column 21) Days are period.start, period.end, payment.date, event.date."),
+    ("floor division", 'is: "full - reduction"', 'is: "full // 2"', "amount.steps[2].is: 'full // 2': only + - * and / calculate (line 22, column 21) Division is written /; whole steps are full_steps(a, size)."),
+    ("division by zero", 'is: "full - reduction"', 'is: "full / 0"', "amount.steps[2].is: cannot divide by zero (line 22, column 21)"),
+    ("no expression", 'is: "full - reduction"', 'is: "full -"', "amount.steps[2].is: not an expression: invalid syntax (line 22, column 28)"),
+    ("a sentence with an unknown name", "is {age}.", "is {agee}.", "eligible_when[0].not_held: the sentence names unknown 'agee', did you mean 'age'? (line 17, column 54)"),
+    ("a payment date nobody knows", "from: residency.resident}", "from: residency.resident, at: payment.date}",
+     "decides: payment.date is asked for, but a benefit per period has no single payment day (line 7, column 1) Use period.start or period.end."),
+    ("a test with an unknown fact", "age: 8, income: 0", "age: 8, incme: 0", "tests[0].given.incme: unknown fact 'incme', did you mean 'income'? (line 26, column 21)"),
+    ("a test of another period", "period: 2022-Q1", "period: 2022-01", "tests[0].given.period: 2022-01 is no quarter (line 26, column 40)"),
+    ("a test with an unknown step", "expect: {decision: granted, amount", "expect: {decision: granted, nett", "tests[0].expect.nett: unknown expectation 'nett', did you mean 'net'? (line 27, column 33)"),
+]  # fmt: skip
+
+
+def problems(text, catalogue):
+    with pytest.raises(Malformed) as refused:
+        load_rule(text, catalogue)
+    return str(refused.value)
+
+
+def test_the_document_without_a_mistake_is_accepted(catalogue):
+    assert load_rule(GOOD, catalogue).pay == "net"
+
+
+@pytest.mark.parametrize(("before", "after", "message"), [mistake[1:] for mistake in MISTAKES], ids=[mistake[0] for mistake in MISTAKES])
+def test_a_mistake_is_named_with_its_place_its_value_and_its_mend(before, after, message, catalogue):
+    assert GOOD.count(before) == 1
+    assert problems(GOOD.replace(before, after), catalogue) == message
+
+
+def test_every_mistake_of_a_document_is_told_at_once(catalogue):
+    text = GOOD.replace("full - reduction", "full - reductoin").replace("year, law: P1", "year, law: P2").replace('"age < 15"', '"aeg < 15"')
+    assert len(problems(text, catalogue).splitlines()) == 3
+
+
+def test_a_mistake_in_a_definition_is_not_told_again_where_its_name_is_used(catalogue):
+    assert problems(GOOD.replace("from: tax.income", "from: tax.incom"), catalogue) == (
+        "facts.income.from: no registry tells 'tax.incom', did you mean 'tax.income'? (line 11, column 42)"
+    )
+
+
+def test_an_oversize_document_is_refused_unread(catalogue):
+    assert problems(GOOD + "#" * 600_000, catalogue) == f"the document is {len(GOOD.encode()) + 600_000:,} bytes, the limit is 524,288"
+
+
+@pytest.mark.parametrize(
+    "expression", ["positive(" * 40 + "age" + ")" * 40 + " > 1", "age > 1 and " * 60 + "resident", "-" * 400 + "age > 1", "not " * 100 + "resident"]
+)
+def test_a_huge_expression_is_refused(expression, catalogue):
+    assert "limit is" in problems(GOOD.replace('"age < 15"', f'"{expression}"'), catalogue)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text", "\x00", "a: [", "{}", "format: benefit-rule/1\n", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["])
+def test_what_is_no_rule_document_is_refused(text, catalogue):
+    assert problems(text, catalogue)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["lambda: 1", "[x for x in age]", "age if resident", "f'{age}'", "age := 1", "{1: 2}", "age[0]", "*age", "await age", "age is 1", "age @ 2", "age ** 9", "0x10 > age", "1e400 > age", "None", "..."],
+)  # fmt: skip
+def test_what_the_language_does_not_have_is_refused(expression, catalogue):
+    assert "eligible_when[0].when" in problems(GOOD.replace('"age < 15"', f'"{expression}"'), catalogue)
