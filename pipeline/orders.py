@@ -6,7 +6,7 @@ neither rule nor account nor event, so that a changed rule, a new account or a r
 
 from __future__ import annotations
 
-from base64 import b32encode
+import re
 from collections.abc import Sequence
 from enum import IntEnum, StrEnum
 from functools import lru_cache
@@ -86,19 +86,28 @@ PASSED: dict[Step, frozenset[State]] = {
 """For each answer the states in which it tells nothing new: a repeated or late answer is a duplicate, not an error."""
 
 
-_fresh_identity = blake2b(digest_size=16, person=b"payout-order").copy
+_fresh_identity = blake2b(digest_size=15, person=b"payout-order").copy
 
 
 def order_id(benefit: str, subject: str, period: str, sequence: int) -> bytes:
-    """The 16 bytes that name an order, derived from its key alone."""
+    """The 15 bytes that name an order, derived from its key alone: as many as leave room for the attempt in an EndToEndId."""
     state = _fresh_identity()
     state.update(f"{benefit}\x1f{subject}\x1f{period}\x1f{sequence}".encode())
     return state.digest()
 
 
 def order_text(identity: bytes) -> str:
-    """An order id as people and banks write it: 26 letters and digits."""
-    return b32encode(identity).decode().rstrip("=")
+    """An order id as people and banks write it: 30 hexadecimal digits."""
+    return identity.hex()
+
+
+def read_order_text(text: str) -> bytes | None:
+    """The order id of such a text or of an end-to-end id; None where it is neither."""
+    match = _ORDER_TEXT.fullmatch(text.strip().lower())
+    return bytes.fromhex(match[1]) if match else None
+
+
+_ORDER_TEXT = re.compile(r"([0-9a-f]{30})(?:-\d{1,4})?")
 
 
 def end_to_end_id(identity: bytes, attempt: int) -> str:

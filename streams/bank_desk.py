@@ -68,7 +68,11 @@ class BankDesk:
         """Puts out again what was written down and perhaps not sent."""
         waiting = outbox.unwritten(self._connection, self._shards)
         for submission in waiting:
-            self._put_out(submission)
+            orders = self._orders_of(submission)
+            message = self._message(orders, submission.created_at, submission.execution_on)
+            if message_id_of(message) != submission.message_id:
+                raise RuntimeError(f"submission {submission.message_id} cannot be written again: its orders have changed in the store, run `payout audit`")
+            self._put_out(submission, orders, message)
         return len(waiting)
 
     def submit(self) -> int:
@@ -80,26 +84,38 @@ class BankDesk:
         frame = self._readers[shard].read(first_offset, max_records=self._batch_size)
         if not frame.values:
             return 0
-        # The relay publishes at least once; what a submission already covers is passed over.
-        orders = [order for value in frame.values if (order := decode_released(value)).release_seq > self._submitted[shard]]
+        orders = self._new_orders(shard, frame.values)
         created, today = self._now().replace(microsecond=0), self._now().date()
-        submissions: list[outbox.Submission] = []
+        submissions: list[tuple[outbox.Submission, list[ReleasedOrder], bytes]] = []
         for currency in sorted({order.amount.currency for order in orders}):
             batch = [order for order in orders if order.amount.currency == currency]
-            message_id = message_id_of(self._message(batch, created, today))
+            message = self._message(batch, created, today)
+            message_id = message_id_of(message)
             amount_minor = sum(order.amount.minor for order in batch)
             seqs = batch[0].release_seq, batch[-1].release_seq
-            submissions.append(outbox.Submission(message_id, shard, *seqs, currency, len(batch), amount_minor, created, today, f"{message_id}.xml"))
+            submission = outbox.Submission(message_id, shard, *seqs, currency, len(batch), amount_minor, created, today, f"{message_id}.xml")
+            submissions.append((submission, batch, message))
         end_offset = first_offset + len(frame.values)
-        if not outbox.prepare(self._connection, ORDERS, shard, first_offset, end_offset, submissions):
+        if not outbox.prepare(self._connection, ORDERS, shard, first_offset, end_offset, [submission for submission, _, _ in submissions]):
             raise RuntimeError(f"another process submits the orders of shard {shard}: position {first_offset} has moved")
         failpoint("bank_prepared")
         self._positions[shard] = end_offset
         if orders:
             self._submitted[shard] = max(order.release_seq for order in orders)
-        for submission in submissions:
-            self._put_out(submission)
+        for submission, batch, message in submissions:
+            self._put_out(submission, batch, message)
         return len(orders)
+
+    def _new_orders(self, shard: int, values: Sequence[bytes]) -> list[ReleasedOrder]:
+        """The relay publishes at least once and in sequence: what came before is passed over, what is missing is a fault."""
+        handled, orders = self._submitted[shard], []
+        for order in map(decode_released, values):
+            if order.release_seq > handled + 1:
+                raise RuntimeError(f"shard {shard}: released order {handled + 1} is missing from {ORDERS}, {order.release_seq} came instead")
+            if order.release_seq == handled + 1:
+                orders.append(order)
+                handled = order.release_seq
+        return orders
 
     def _message(self, orders: Sequence[ReleasedOrder], created: datetime, execution_on: date) -> bytes:
         transfers = []
@@ -117,11 +133,7 @@ class BankDesk:
         orders = outbox.released(self._connection, submission.shard, submission.first_seq - 1, 2**31, submission.last_seq)
         return [order for order in orders if order.amount.currency == submission.currency]
 
-    def _put_out(self, submission: outbox.Submission) -> None:
-        orders = self._orders_of(submission)
-        message = self._message(orders, submission.created_at, submission.execution_on)
-        if message_id_of(message) != submission.message_id:
-            raise RuntimeError(f"submission {submission.message_id} can not be written again: its orders have changed in the store, run `payout audit`")
+    def _put_out(self, submission: outbox.Submission, orders: Sequence[ReleasedOrder], message: bytes) -> None:
         write_whole(self._out / submission.file_name, message)
         failpoint("bank_file_written")
         self._publish((order, Step.SEND, "", submission.message_id) for order in orders)

@@ -20,8 +20,8 @@ from typing import Annotated, Any
 import typer
 
 from .commands import dead_letters, events, holds, store
-from .commands.cases import explain, trace
 from .commands.audit import audit
+from .commands.cases import explain, trace
 from .commands.opening import Given
 from .commands.orders import orders
 from .commands.run import run

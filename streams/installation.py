@@ -61,6 +61,15 @@ class Installation:
             rules[active.benefit_period_id] = active
         return list(rules.values())
 
+    def standing_rules(self, other: Store) -> list[ActiveRule]:
+        """The rules that have decided here, enlisted in another store: what a replay must decide by."""
+        standing: dict[tuple[str, str], str] = {}
+        for connection in self.store.servers("payout rules"):
+            standing.update(proof.standing_documents(connection))
+        return [
+            activate(other, load_rule(document, self.registries.catalogue), parse_period(period), self.registries) for (_, period), document in standing.items()
+        ]
+
     def _activate(self, path: Path) -> ActiveRule:
         file, _, label = str(path).partition("@")
         rule, period = read_rule(Path(file), self.registries), parse_period(label or "once")

@@ -36,7 +36,7 @@ def replayed(installation: Installation, *, shards: int | None = None, seed: int
                         by_shard.setdefault(partition_of(key, other), []).append((key, value))
                     for shard, mine in by_shard.items():
                         writer.append(topic, shard, mine)
-            lanes = Lanes(replica, replica.rules(), range(other), Silent())
+            lanes = Lanes(replica, installation.standing_rules(replica.store), range(other), Silent())
             try:
                 lanes.claim()
                 while lanes.step():

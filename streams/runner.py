@@ -136,6 +136,11 @@ class Runner:
         """The end of the log per topic and shard."""
         return {key: reader.end_offset() for key, reader in self._ends.items()}
 
+    @property
+    def positions(self) -> dict[tuple[str, int], int]:
+        """The next offset of every topic and shard, as far as the lanes have said."""
+        return self._lanes.positions
+
     def step(self) -> tuple[int, bool]:
         """One round: (what was done, whether the lanes had everything when it began)."""
         done = self._lanes.step()
@@ -145,20 +150,22 @@ class Runner:
         done += sum(desk.submit() + desk.receive() for desk in self._desks)
         return done, caught_up
 
-    def run(self, *, until_idle: bool, stop: Callable[[], bool] = lambda: False, progress: Progress | None = None) -> None:
-        """Repeats until told to stop or, with `until_idle`, until there is nothing left to do anywhere."""
-        told = 0.0
+    def run(self, *, until_idle: bool, stop: Callable[[], bool] = lambda: False, progress: Progress | None = None) -> int:
+        """Repeats until told to stop or, with `until_idle`, until there is nothing left to do anywhere; gives how much was done."""
+        told, all_done = 0.0, 0
         while not stop():
             done, caught_up = self.step()
             if progress is not None:
                 progress(sum(self._lanes.positions.values()), sum(self.ends().values()))
+            all_done += done
             if until_idle and caught_up and not done:
-                return
+                break
             if time.monotonic() - told > 1:
                 self._tell_lag()
                 told = time.monotonic()
             if not done:
                 time.sleep(PAUSE_S)
+        return all_done
 
     def _tell_lag(self) -> None:
         positions = self._lanes.positions

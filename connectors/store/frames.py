@@ -72,7 +72,7 @@ ORDER = CopyInto(
         "attempt": "i",
         "steps": "i",
         "release_seq": "q",
-        "order_id": "16s",
+        "order_id": "15s",
         "fingerprint": "8s",
     },
     ["subject", "reason", "account"],

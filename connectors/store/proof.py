@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from psycopg import Connection
@@ -224,6 +224,13 @@ def levels(connection: Connection[Row]) -> Iterator[tuple[str, str, str, str, in
         )
 
 
+def receipts(connection: Connection[Row], decisions: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """(decision, receipt) of the entitlements decided in one of these ways."""
+    with connection.transaction(), connection.cursor(name="receipts", binary=True) as cursor:
+        cursor.itersize = 20_000
+        yield from cursor.execute("SELECT decision, receipt FROM entitlement WHERE decision = ANY(%s)", (list(decisions),))
+
+
 def order_keys(connection: Connection[Row]) -> Iterator[tuple[bytes, bytes, str, str, str, int, int, int, str, int, int]]:
     """Every order: (id, fingerprint, benefit, subject, period, sequence, kind, amount_minor, currency, state, attempt)."""
     with connection.transaction(), connection.cursor(name="orders", binary=True) as cursor:
@@ -242,3 +249,11 @@ def positions(connection: Connection[Row]) -> dict[tuple[str, int], int]:
 def documents(connection: Connection[Row]) -> dict[int, str]:
     """The rule documents by their number."""
     return {int(str(number)): str(document) for number, document in connection.execute("SELECT rule_id, document FROM rule_document")}
+
+
+def standing_documents(connection: Connection[Row]) -> dict[tuple[str, str], str]:
+    """The document that decides each (benefit, period)."""
+    rows = connection.execute(
+        "SELECT DISTINCT b.benefit, b.period, r.document FROM activation AS a JOIN benefit_period AS b USING (benefit_period_id) JOIN rule_document AS r USING (rule_id)"
+    )
+    return {(str(benefit), str(period)): str(document) for benefit, period, document in rows}

@@ -37,7 +37,8 @@ def audit(
         say_json(proven)
     else:
         for check in proven.checks:
-            say(f"{'ok    ' if check.ok else 'BROKEN'}  {check.id:<12}  {check.name}: {check.checked:,} checked" + ("" if check.ok else f", {check.violations:,} broken"))
+            broken = "" if check.ok else f", {check.violations:,} broken"
+            say(f"{'ok    ' if check.ok else 'BROKEN'}  {check.id:<12}  {check.name}: {check.checked:,} checked{broken}")
             for example in check.examples:
                 say(f"          {example}")
         say(f"digest of the facts   {proven.digest.facts}\ndigest of what is owed {proven.digest.owed}")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,18 +13,13 @@ if TYPE_CHECKING:
     from connectors.store.queries import Queries
     from connectors.store.sessions import OrderRow
 
-_ORDER = re.compile(r"([A-Z2-7]{26})(-\d{1,4})?")
-
 
 def find_order(queries: Queries, text: str) -> OrderRow | None:
-    """The order of an order id or an end-to-end id, in capital or small letters; None where there is none."""
-    found = _ORDER.fullmatch(text.strip().upper())
-    if found is None:
-        return None
-    try:
-        return queries.order(base64.b32decode(found[1] + "======"))
-    except binascii.Error:
-        return None
+    """The order of an order id or an end-to-end id; None where there is none."""
+    from pipeline.orders import read_order_text
+
+    identity = read_order_text(text)
+    return None if identity is None else queries.order(identity)
 
 
 def explain(

@@ -1,0 +1,260 @@
+"""`payout demo`: the main job on real data, from registry events to settled money, with its proof and its pictures at the end."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+
+from connectors.event_feed import put_records
+from connectors.population import ACCOUNT, RESIDENCY, Population
+from connectors.report import Check, Command, DemoSummary, Disposition, Orders, Reason, sampled, terminal_summary, write_demo_report
+from connectors.store import proof
+from connectors.store.queries import Queries, queries_of
+from pipeline.decisions import ActiveRule
+from pipeline.entitlements import Decision, decode_receipt
+from pipeline.holds import HoldReason
+
+from . import logs
+from .audit import Audit, audit
+from .commands.opening import settings_of
+from .commands.speaking import note, progress_bar
+from .installation import Installation, opened
+from .metrics import Metrics
+from .runner import Progress, Runner, runner_of, signals
+from .settings import SHIPPED, Settings
+
+UNITS = SHIPPED / "data" / "us-cps-tax-units.parquet"
+RULE = SHIPPED / "benefits" / "us-eip1" / "2020-03-27.yaml"
+PATIENCE_S = 60.0
+"""How long the demo waits for a bank that answers nothing."""
+
+UNANSWERED = frozenset({"released", "sent", "accepted", "unknown"})
+
+
+def demo(
+    context: typer.Context,
+    seed: Annotated[int, typer.Option(help="The seed of invented accounts, residency and troubles.")] = 7,
+    units: Annotated[int | None, typer.Option(help="Take only so many of the 280,005 tax units.")] = None,
+    processes: Annotated[int | None, typer.Option(help="Processes that share the shards.")] = None,
+) -> None:
+    """Pays the first US Economic Impact Payment to 280,005 real tax units, on an embedded store, with a sandbox bank, and proves it."""
+    started_s = time.monotonic()
+    settings = settings_of(context, processes=processes, rules=(RULE,), log_level="error")
+    logs.configure(settings.log_level, settings.log_format, settings.home)
+    note("The tax units are real survey data (Current Population Survey, by Tax-Calculator, CC0).")
+    note(f"Accounts, residency, deaths and every trouble of delivery are invented with seed {seed}; no living person is meant.")
+    settings.home.mkdir(parents=True, exist_ok=True)
+    _remember(settings)
+    population = Population(UNITS, seed, first=units)
+    with opened(settings) as installation, signals() as stop:
+        before = _orders(installation)
+        if before:
+            note(f"This home has been used before: every event is sent again, and none of them may order anything new ({before:,} orders stand).")
+        watch = Watch(started_s)
+        with progress_bar("events") as bar, runner_of(installation, Metrics()) as runner, _bank(settings, seed):
+            watch.bar = bar
+            watch.resume(sum(runner.positions.values()))
+            _work(installation, runner, population, watch, stop)
+        if stop():
+            note("Stopped; run `payout demo` again, it goes on from the committed positions.")
+            raise typer.Exit(130)
+        with progress_bar("audit", unit="checks") as bar:
+            done = [0]
+
+            def step(name: str) -> None:
+                done[0] += 1
+                bar(done[0], len(proof.INVARIANTS) + 4)
+
+            proven = audit(installation, journal=settings.home / "bank" / "sandbox" / "journal.ndjson", progress=step)
+        with queries_of(installation.store) as queries:
+            summary = _summary(installation, queries, population, proven, watch, seed)
+        after = _orders(installation)
+    report = settings.home / "reports" / "demo.html"
+    report.parent.mkdir(exist_ok=True)
+    write_demo_report(report, summary)
+    _tell(summary, report, before, after, time.monotonic() - started_s)
+    if not proven.ok or (before and after != before):
+        raise typer.Exit(1)
+
+
+class Watch(Progress):
+    """Notes how many events were taken when."""
+
+    def __init__(self, started_s: float) -> None:
+        self.started_s, self.began_s = started_s, started_s
+        self.bar: Any = lambda done, total: None
+        self.first = self.last = 0
+        self.series: list[tuple[float, int]] = []
+        self.busy_s = 0.0
+
+    def resume(self, taken: int) -> None:
+        """Records taken before count for nothing."""
+        self.first = self.last = taken
+        self.began_s = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Adds a point about every half second."""
+        self.bar(done - self.first, total - self.first)
+        at = time.monotonic() - self.began_s
+        if not self.series or at - self.series[-1][0] >= 0.5:
+            self.series.append((round(at, 2), done - self.last))
+            self.last = done
+
+
+def _remember(settings: Settings) -> None:
+    """Later commands in this home go on with the same rule."""
+    file = settings.home / "payout.toml"
+    if not file.exists():
+        file.write_text(f'# Written by `payout demo`.\nrules = ["{RULE}"]\n', encoding="utf-8")
+
+
+def _work(installation: Installation, runner: Runner, population: Population, watch: Watch, stop: Any) -> None:
+    """The registries first, as they are in a country before the law is passed; then the assessments, and the bank's answers."""
+    chunks = list(population.events())
+    known = [chunk for chunk in chunks if chunk[0] in (RESIDENCY, ACCOUNT)]
+    assessed = [chunk for chunk in chunks if chunk[0] not in (RESIDENCY, ACCOUNT)]
+    for part in (known, assessed):
+        put_records(part, installation.log_directory, installation.store.shards)
+        part_s = time.monotonic()
+        runner.run(until_idle=True, stop=stop, progress=watch)
+        watch.busy_s += time.monotonic() - part_s
+    waiting_s = time.monotonic()
+    with queries_of(installation.store) as queries:
+        while not stop() and any(row["state"] in UNANSWERED for row in queries.order_sums(["state"])):
+            if runner.run(until_idle=True, stop=stop, progress=watch):
+                waiting_s = time.monotonic()
+            if time.monotonic() - waiting_s > PATIENCE_S:
+                raise TimeoutError(f"the sandbox bank has answered nothing for {PATIENCE_S:.0f} s; see {installation.settings.home}/bank")
+            time.sleep(0.1)
+
+
+@contextmanager
+def _bank(settings: Settings, seed: int) -> Iterator[None]:
+    """The sandbox bank, a process of its own that speaks files."""
+    command = [sys.executable, "-m", "streams.cli", "sandbox-bank", "--home", str(settings.home), "--seed", str(seed), "--bank", settings.bank.bank_bic]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True) as bank:
+        try:
+            yield
+        finally:
+            bank.terminate()
+
+
+def _orders(installation: Installation) -> int:
+    with queries_of(installation.store) as queries:
+        return sum(int(row["orders"]) for row in queries.order_sums(["state"]))
+
+
+def _summary(installation: Installation, queries: Queries, population: Population, proven: Audit, watch: Watch, seed: int) -> DemoSummary:
+    rule = installation.rules()[0]
+    owed: dict[str, int] = {}
+    refused: dict[str, int] = {}
+    undetermined: dict[str, int] = {}
+    subjects = 0
+    for connection in installation.store.servers("payout demo"):
+        for subject, _, _, _, decision, owed_minor, _ in proof.levels(connection):
+            subjects += 1
+            if decision == Decision.GRANTED:
+                owed[subject] = owed_minor
+        for decision, receipt in proof.receipts(connection, (Decision.REFUSED, Decision.UNDETERMINED)):
+            counted, reason = (refused, _refused_by(rule, receipt)) if decision == Decision.REFUSED else (undetermined, _missing(rule, receipt))
+            counted[reason] = counted.get(reason, 0) + 1
+    paid = {subject: minor for subject, minor in owed.items() if minor}
+    if len(owed) > len(paid):
+        refused["the income is so high that nothing is left"] = len(owed) - len(paid)
+    claims = queries.claims()
+    dispositions: dict[str, int] = {}
+    for topic, counts in queries.dispositions().items():
+        if topic.startswith("registry."):
+            for name, count in counts.items():
+                dispositions[name] = dispositions.get(name, 0) + count
+    events = sum(dispositions.values())
+    return DemoSummary(
+        title="Economic Impact Payment, first round",
+        currency=rule.rule.currency,
+        seed=seed,
+        subjects=subjects,
+        granted=len(paid),
+        granted_minor=sum(paid.values()),
+        refused=[Reason(code=reason, count=count) for reason, count in refused.items()],
+        undetermined=[Reason(code=reason, count=count) for reason, count in undetermined.items()],
+        orders=_order_rows(queries),
+        claims=sum(row.orders for row in claims),
+        claims_minor=sum(row.amount_minor for row in claims),
+        events=events,
+        dispositions=[Disposition(name=name, count=count) for name, count in dispositions.items()],
+        incomes=_incomes(population, owed),
+        throughput=watch.series,
+        checks=[Check(id=check.id, name=check.name, ok=check.ok, checked=check.checked, violations=check.violations) for check in proven.checks],
+        commands=_commands(installation, queries),
+        seconds=watch.busy_s,
+        events_per_second=(watch.last - watch.first) / watch.busy_s if watch.busy_s else 0.0,
+    )
+
+
+def _order_rows(queries: Queries) -> list[Orders]:
+    rows = []
+    for row in queries.order_sums(["state", "reason"]):
+        state, code = str(row["state"]), str(row["reason"] or "")
+        hold = HoldReason(code) if state == "held" and code in set(HoldReason) else None
+        rows.append(
+            Orders(
+                state=state,
+                reason="" if state == "cancelled" else code,
+                count=row["orders"],
+                amount_minor=row["amount_minor"],
+                sentence=hold.sentence if hold else "",
+                remedy=hold.lifted_by if hold else "",
+            )
+        )
+    return rows
+
+
+def _refused_by(rule: ActiveRule, receipt: bytes) -> str:
+    """The first condition that is not met, or exclusion that is, in the document's words."""
+    bits = decode_receipt(receipt).conditions
+    conditions = [(condition, 0, condition.not_held) for condition in rule.rule.conditions]
+    for place, (condition, refusing, sentence) in enumerate(conditions + [(exclusion, 1, exclusion.held) for exclusion in rule.rule.exclusions]):
+        if (bits >> 2 * place) & 3 == refusing:
+            return sentence.replace("{subject}", "the person").rstrip(".") or condition.id
+    return "refused"
+
+
+def _missing(rule: ActiveRule, receipt: bytes) -> str:
+    missing = decode_receipt(receipt).missing
+    return "not known: " + ", ".join(fact.name for place, fact in enumerate(rule.rule.facts) if missing >> place & 1)
+
+
+def _incomes(population: Population, owed: dict[str, int]) -> list[tuple[int, int, str]]:
+    known = pl.read_parquet(UNITS, columns=["unit_id", "agi_cents", "filing_status"]).with_columns(pl.col("filing_status").cast(pl.String))
+    return sampled([(agi, owed[subject], status) for unit, agi, status in known.iter_rows() if (subject := f"us-{unit:06d}") in owed])
+
+
+def _commands(installation: Installation, queries: Queries) -> list[Command]:
+    home = f" --home {installation.settings.home}" if installation.settings.home != Path("home") else ""
+    returned = queries.orders(state="returned", limit=1) or queries.orders(limit=1)
+    subject = returned[0].subject if returned else "us-000001"
+    return [
+        Command(line=f"payout{home} explain {subject}", shows="one person's whole case: facts, decision with the law, orders, answers of the bank"),
+        Command(line=f"payout{home} orders --by state,reason", shows="where the money is"),
+        Command(line=f"payout{home} audit --replay", shows="the proof, with the whole log replayed into an empty store of another shape"),
+    ]
+
+
+def _tell(summary: DemoSummary, report: Path, before: int, after: int, seconds: float) -> None:
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
+    console.print(terminal_summary(summary))
+    if before:
+        verdict = "Nothing new was ordered." if before == after else "SOMETHING NEW WAS ORDERED."
+        console.print(f"Sent again: {before:,} orders before, {after:,} after. {verdict}")
+    console.print(f"\nThe same in pictures: {report}")
+    console.print(f"Done in {seconds:.0f} s, of which {summary.seconds:.0f} s were for {summary.events:,} registry events and the bank's answers to them.")
