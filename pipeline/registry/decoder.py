@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from hashlib import blake2b
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, Meta, UnsetType, to_builtins
 
 from pipeline.facts import EPOCH, FIRST_DAY, LAST_DAY, Known, Value, day
 
@@ -63,26 +63,31 @@ Reader = Callable[[Envelope, bytes], Event | None]
 
 decode_envelope: Callable[[bytes], Envelope] = msgspec.json.Decoder(_RawEnvelope).decode
 _encode = msgspec.json.Encoder().encode
-_fresh_digest = blake2b(digest_size=8).copy
+fresh_digest = blake2b(digest_size=8).copy
+transport = attrgetter("datacontenttype", "dataschema", "partitionkey", "traceparent", "tracestate")
+NO_TRANSPORT = (UNSET,) * 5
 
 
 def reader(registry: Registry, event: EventType, is_clean: Check) -> Reader:
     """The function that reads messages of one event type; `is_clean` is asked where only a full parse can tell."""
     shape = _shape(event, not registry.ignores_unknown)
     decode_data = msgspec.json.Decoder(shape.data_type).decode
-    keys, get, finish = shape.keys, shape.get, _finisher(event)
+    get, named, finish = shape.get, shape.named, _finisher(event)
     valid_time, status_of = _valid_time(event, shape), shape.getter(event.status)
     name, type_name = registry.name, event.name
+    to_dict = partial(to_builtins, builtin_types=(date,)) if any(field.type == "date" for field in event.fields) else to_builtins
     absent = [(field.fact, field.absent_means) for field in event.fields if field.absent_means is not None]
 
     def read(envelope: Envelope, raw: bytes) -> Event | None:
         data = envelope.data = decode_data(envelope.data)
         sequence = "0" if envelope.sequence is UNSET else envelope.sequence
         time = envelope.time
-        codes = envelope.id + envelope.subject
-        if not (codes.isascii() and codes.isprintable() and " " not in codes and OLDEST_YEAR <= time.year <= NEWEST_YEAR and is_sequence(sequence)):
+        codes = f"{envelope.id}{envelope.subject}{sequence}"
+        if not (codes.isascii() and codes.isprintable() and " " not in codes and sequence.isdigit() and len(sequence) <= 18):
             return None
-        values: dict[str, Value] = {key: value for key, value in zip(keys, get(data), strict=True) if value is not UNSET}
+        if not OLDEST_YEAR <= time.year <= NEWEST_YEAR:
+            return None
+        values: dict[str, Value] = to_dict(named(*get(data)))
         interval = valid_time(data)
         if interval[0] >= interval[1] or (finish is not None and not finish(values)):
             return None
@@ -91,7 +96,10 @@ def reader(registry: Registry, event: EventType, is_clean: Check) -> Reader:
         canonical = _encode(envelope)
         if (len(raw) != len(canonical) or time.microsecond) and not _single_keys(raw, canonical) and not is_clean(raw):
             return None
-        digest = _digest(envelope, canonical)
+        if transport(envelope) != NO_TRANSPORT:
+            canonical = _content(envelope)
+        state = fresh_digest()
+        state.update(canonical)
         since = time - TIME_EPOCH
         time_ms = since.days * DAY_MS + since.seconds * 1000 + since.microseconds // 1000
         withdraws = ""
@@ -104,15 +112,10 @@ def reader(registry: Registry, event: EventType, is_clean: Check) -> Reader:
             if fact not in values:
                 values[fact] = means
         status = status_of(data) if status_of is not None else "final"
-        known = Known(int(sequence), envelope.id, digest, name, type_name, time_ms, interval[0], interval[1], status, values, withdraws)
+        known = Known(int(sequence), envelope.id, state.digest(), name, type_name, time_ms, interval[0], interval[1], status, values, withdraws)
         return Event(envelope.subject, known)
 
     return read
-
-
-def is_sequence(text: str) -> bool:
-    """Whether a sequence number is 1 to 18 digits."""
-    return text.isascii() and text.isdigit() and len(text) <= 18
 
 
 def _single_keys(raw: bytes, canonical: bytes) -> bool:
@@ -120,24 +123,23 @@ def _single_keys(raw: bytes, canonical: bytes) -> bool:
     return b"\\" not in raw and raw.count(b'"') == canonical.count(b'"')
 
 
-def _digest(envelope: Envelope, canonical: bytes) -> bytes:
-    if not (
-        envelope.datacontenttype is UNSET and envelope.dataschema is UNSET and envelope.partitionkey is UNSET
-        and envelope.traceparent is UNSET and envelope.tracestate is UNSET
-    ):  # fmt: skip
-        envelope.datacontenttype = envelope.dataschema = envelope.partitionkey = envelope.traceparent = envelope.tracestate = UNSET
-        canonical = _encode(envelope)
-    state = _fresh_digest()
-    state.update(canonical)
-    return state.digest()
+def _content(envelope: Envelope) -> bytes:
+    """The canonical form without what only describes the transport."""
+    envelope.datacontenttype = envelope.dataschema = envelope.partitionkey = envelope.traceparent = envelope.tracestate = UNSET
+    return _encode(envelope)
 
 
 class _Shape:
-    """The struct of an event's data, and how its leaves are named: by fact, or by place where they are none."""
+    """The struct of an event's data, and how its leaves are named: by fact, or by place where they are none.
+
+    `named` takes the leaves that `get` gives: a struct that msgspec turns into a dict of those that stand.
+    """
 
     def __init__(self, data_type: type[msgspec.Struct], leaves: dict[str, str], roles: dict[str, str]) -> None:
         self.data_type = data_type
-        self.keys = tuple(leaves)
+        slots = [f"f{number}" for number in range(len(leaves))]
+        members = [(slot, object) for slot in slots]
+        self.named: Callable[..., msgspec.Struct] = msgspec.defstruct("Named", members, rename=dict(zip(slots, leaves, strict=True)), gc=False)
         self.roles = roles
         self.get: Callable[[Any], tuple[Any, ...]]
         paths = tuple(leaves.values())
