@@ -1,4 +1,4 @@
-"""Named points at which a test kills the process, to show that nothing is lost or doubled there. They cost nothing when off.
+"""Named points at which a test kills the process, to show that nothing is lost or doubled there. Passing one costs next to nothing.
 
 ``PAYOUT_FAILPOINT=before_commit:3`` ends the process with SIGKILL the third time it passes `before_commit`.
 """
@@ -8,35 +8,63 @@ from __future__ import annotations
 import os
 import signal
 
-NAMES = (
+RUNNER = (
+    "claimed",
     "after_fold",
     "before_commit",
     "after_commit",
+    "log_rolled",
+    "log_written",
     "relay_before_publish",
     "relay_after_publish",
+    "relay_marked",
     "bank_prepared",
+    "bank_file_unnamed",
     "bank_file_written",
+    "bank_file_told",
+    "bank_submitted",
     "bank_answers_published",
+    "bank_answers_taken",
 )
-"""Every point there is, in the way of an event."""
+"""In the way of an event through lanes, relay and bank desk."""
 
-_name, _, _nth = os.environ.get("PAYOUT_FAILPOINT", "").partition(":")
-_left = int(_nth or 1)
-if _name and _name not in NAMES:
-    raise ValueError(f"PAYOUT_FAILPOINT names {_name!r}; there are {', '.join(NAMES)}")
+SANDBOX_BANK = (
+    "sandbox-bank.before-journal",
+    "sandbox-bank.journal-without-file",
+    "sandbox-bank.journal-unsynced",
+    "sandbox-bank.journal-synced",
+    "sandbox-bank.answer-unnamed",
+    "sandbox-bank.answer-written",
+    "sandbox-bank.before-answered",
+)
+"""In the sandbox bank, around its journal and its answers."""
+
+NAMES = RUNNER + SANDBOX_BANK
+"""Every point there is."""
+
+VARIABLE = "PAYOUT_FAILPOINT"
+
+passed: dict[str, int] = {}
+"""How often this process has passed each point."""
+
+_fatal: tuple[str, int] = ("", 0)
 
 
-def _die(name: str) -> None:
-    global _left
-    if name == _name:
-        _left -= 1
-        if _left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+def arm(setting: str) -> None:
+    """Lets the process die at a point: ``name`` or ``name:n``; empty: nowhere."""
+    global _fatal
+    name, _, nth = setting.partition(":")
+    if name and (name not in NAMES or not (nth or "1").isdecimal()):
+        raise ValueError(f"{VARIABLE} is {setting!r}; write one of {', '.join(NAMES)}, and after a colon the how-manieth passing is meant")
+    _fatal = name, int(nth or 1)
+    passed.clear()
 
 
-def _pass(name: str) -> None:
-    """Nothing."""
+def failpoint(name: str) -> None:
+    """Passes a named point; the process ends there where it was armed so."""
+    passed[name] = times = passed.get(name, 0) + 1
+    if (name, times) == _fatal:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
-failpoint = _die if _name else _pass
-"""Passes a named point; ends the process there where the environment says so."""
+arm(os.environ.get(VARIABLE, ""))

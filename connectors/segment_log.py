@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
 from connectors import log_batch
+from connectors.failpoints import failpoint
 from connectors.log_batch import Record
 from connectors.log_reader import Frame, LogReader, OffsetOutOfRange
 from connectors.log_segment import LogCorrupt, Segment, partition_path, segment_bases, segment_path, topic_name
@@ -114,6 +115,7 @@ class _Partition:
         try:
             _write(self._file, data)
             self._dirty = True
+            failpoint("log_written")
             if self._sync_each:
                 self.flush()
         except OSError:
@@ -168,6 +170,7 @@ class _Partition:
         self.position = 0
         for directory in (self.path, self.path.parent, self.path.parent.parent):
             _sync_directory(directory)
+        failpoint("log_rolled")
 
     def _undo(self, file: int) -> None:
         try:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from connectors.bank.initiation import BIC
+from connectors.failpoints import failpoint
 from connectors.sandbox_bank import BANK, Behaviour, SandboxBank
 
 Share = Annotated[float, typer.Option(min=0.0, max=1.0)]
@@ -31,7 +32,7 @@ def sandbox_bank(
     if reject_share + return_share > 1:
         raise typer.BadParameter(f"{reject_share} and {return_share} add up to more than 1", param_hint="--reject-share, --return-share")
     try:
-        working = SandboxBank(home, bic=bank, behaviour=Behaviour(seed, reject_share, return_share, exceptions_only))
+        working = SandboxBank(home, bic=bank, behaviour=Behaviour(seed, reject_share, return_share, exceptions_only), crash=failpoint)
     except BlockingIOError as taken:
         typer.echo(f"payout sandbox-bank: {taken}", err=True)
         raise typer.Exit(3) from None

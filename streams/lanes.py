@@ -13,11 +13,12 @@ from multiprocessing.connection import Connection as Pipe
 import structlog
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
+from connectors.failpoints import failpoint
 from connectors.segment_log import LogReader
+from connectors.store.frames import Replaced
 from connectors.store.servers import StoreAway, connect
 from pipeline.decisions import ActiveRule
 from pipeline.observing import POSITION_CONFLICTS, STORE_RETRIES, STORE_TRANSACTION, Observer, Recorder
-from connectors.store.frames import Replaced
 
 from . import logs
 from .installation import Installation, opened
@@ -65,6 +66,7 @@ class Lanes:
                         registries=self._installation.registries, rules=self._rules,
                         policy=self._installation.policy, observer=self._observer, today=self._today,
                     )  # fmt: skip
+        failpoint("claimed")
         for shard, lane in self._lanes.items():
             for rule in self._rules:
                 decided = lane.activate(rule)
@@ -88,7 +90,11 @@ class Lanes:
     def patient_step(self) -> int:
         """A step that waits for a store that is away: claims again, since the position tells what was committed."""
         for attempt in Retrying(
-            retry=retry_if_exception_type(StoreAway), wait=wait_exponential_jitter(0.2, 5), stop=stop_after_delay(PATIENCE_S), before_sleep=self._told, reraise=True
+            retry=retry_if_exception_type(StoreAway),
+            wait=wait_exponential_jitter(0.2, 5),
+            stop=stop_after_delay(PATIENCE_S),
+            before_sleep=self._told,
+            reraise=True,
         ):
             with attempt:
                 if attempt.retry_state.attempt_number > 1 or not self._lanes:

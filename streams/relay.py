@@ -28,5 +28,6 @@ class Relay:
         self._log.flush()
         failpoint("relay_after_publish")
         outbox.set_relayed(self._connection, self._shard, orders[-1].release_seq)
+        failpoint("relay_marked")
         self.relayed_seq = orders[-1].release_seq
         return len(orders)
