@@ -174,7 +174,8 @@ def _status_xml(movement: Movement) -> str:
 
 def _entry_xml(batch: Batch, movements: Sequence[Movement], direction: str, family: str, sub_family: str) -> str:
     currency, total = movements[0].currency, _sum(movements)
-    details = "".join(_detail_xml(batch, movement, direction) for movement in movements)
+    original = f"<MsgId>{escaped(batch.message_id)}</MsgId><PmtInfId>{escaped(batch.payment_information_id)}</PmtInfId>"
+    details = "".join([_detail_xml(original, movement, direction) for movement in movements])
     return (
         f'<Ntry><Amt Ccy="{currency}">{total}</Amt><CdtDbtInd>{direction}</CdtDbtInd><Sts><Cd>BOOK</Cd></Sts>'
         f"<BookgDt><Dt>{batch.day}</Dt></BookgDt><ValDt><Dt>{batch.day}</Dt></ValDt>"
@@ -184,13 +185,12 @@ def _entry_xml(batch: Batch, movements: Sequence[Movement], direction: str, fami
     )
 
 
-def _detail_xml(batch: Batch, movement: Movement, direction: str) -> str:
+def _detail_xml(original: str, movement: Movement, direction: str) -> str:
     instruction = f"<InstrId>{escaped(movement.instruction_id)}</InstrId>" if movement.instruction_id else ""
     uetr = f"<UETR>{movement.uetr}</UETR>" if movement.uetr else ""
     reason = f"<RtrInf><Rsn><Cd>{movement.reason}</Cd></Rsn></RtrInf>" if movement.outcome == "returned" else ""
     return (
-        f"<TxDtls><Refs><MsgId>{escaped(batch.message_id)}</MsgId><PmtInfId>{escaped(batch.payment_information_id)}</PmtInfId>{instruction}"
-        f"<EndToEndId>{escaped(movement.end_to_end_id)}</EndToEndId>{uetr}</Refs>"
+        f"<TxDtls><Refs>{original}{instruction}<EndToEndId>{escaped(movement.end_to_end_id)}</EndToEndId>{uetr}</Refs>"
         f'<Amt Ccy="{movement.currency}">{decimal_text(movement.amount_minor, movement.currency)}</Amt><CdtDbtInd>{direction}</CdtDbtInd>{reason}</TxDtls>\n'
     )
 
