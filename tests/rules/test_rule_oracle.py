@@ -41,7 +41,7 @@ in_force: {from: 2020-01-01}
 law: {a: {cite: A}}
 decides: {for: person, period: year, parameters_at: event.date, currency: DKK}
 facts:
-  wage: {type: money, from: tax.wage, range: -1_000_000..1_000_000}
+  wage: {type: money, from: tax.wage, range: -WIDEST..WIDEST}
   capital: {type: money, from: tax.capital, range: -50_000.50..2_000_000, if_missing: {assume: ASSUMED}}
   children: {type: number, from: home.children, range: 0..9}
   share: {type: percent, from: home.share, range: 0..100}
@@ -114,7 +114,9 @@ roundings = st.sampled_from(
 def documents(draw: st.DrawFn) -> str:
     conditions = draw(st.lists(truths, max_size=3))
     exclusions = draw(st.lists(truths, max_size=2))
-    text = HEAD.replace("ASSUMED", draw(st.sampled_from(["0", "-12.34", "100"])))
+    text = HEAD.replace("WIDEST", draw(st.sampled_from(["1_000_000", "1_000_000_000", "1_000_000_000_000", "90_000_000_000_000_000"]))).replace(
+        "ASSUMED", draw(st.sampled_from(["0", "-12.34", "100"]))
+    )
     for key, listed in (("eligible_when", conditions), ("excluded_when", exclusions)):
         text += f"{key}:{'' if listed else ' []'}\n" + "".join(f'  - {{id: {key[:2]}{index}, when: "{item}"}}\n' for index, item in enumerate(listed))
     of, spread = draw(st.sampled_from(["wage", "first", "'wage + capital'"])), draw(st.sampled_from([1, 4, 12]))
@@ -129,7 +131,11 @@ def documents(draw: st.DrawFn) -> str:
     return text
 
 
-money = st.one_of(st.none(), st.integers(-110_000_000, 220_000_000), st.sampled_from([0, 1, -1, 10**8, -(10**8), 10**8 + 1, -5_000_050, 2**63 - 1, -(2**63)]))
+money = st.one_of(
+    st.none(),
+    st.integers(-110_000_000, 220_000_000),
+    st.sampled_from([0, 1, -1, 10**8, -(10**8), 10**8 + 1, -5_000_050, 10**11, -(10**14), 9 * 10**18, -9 * 10**18, 2**63 - 1, -(2**63)]),
+)
 FIRST = day(date(2020, 1, 1))
 dates = st.sampled_from([FIRST, FIRST + 365, FIRST + 366, FIRST + 430, FIRST + 900, FIRST + 1_500])
 rows = st.fixed_dictionaries(
