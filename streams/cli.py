@@ -87,7 +87,15 @@ def _called(module: str, name: str) -> Callable[[typer.Context], None]:
     return command
 
 
-for _name, _command in (("audit", audit), ("status", status), ("explain", explain), ("trace", trace), ("orders", orders), ("run", run), ("settings", store.settings)):
+for _name, _command in (
+    ("audit", audit),
+    ("status", status),
+    ("explain", explain),
+    ("trace", trace),
+    ("orders", orders),
+    ("run", run),
+    ("settings", store.settings),
+):
     app.command(_name)(_command)
 for _name, _group in (("events", events.app), ("holds", holds.app), ("dead-letters", dead_letters.app), ("store", store.app)):
     app.add_typer(_group, name=_name)

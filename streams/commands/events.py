@@ -69,7 +69,7 @@ def schema(context: typer.Context, type: Annotated[str | None, typer.Argument(me
 @contextmanager
 def _opened(name: str) -> Iterator[tuple[BinaryIO, int]]:
     """A file, or standard input, with its size (0: not known)."""
-    from pipeline.problems import Malformed
+    from pipeline.problems import Malformed, Problem
 
     if name == "-":
         yield sys.stdin.buffer, 0
