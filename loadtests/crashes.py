@@ -298,6 +298,10 @@ class Ground:
             process.kill()
             return site.ended(process)
 
+    def kill_server(self) -> None:
+        """Kills the server's main process; its keeper starts it again, which then recovers from its journal."""
+        os.kill(int((self.directory / "server" / "data" / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGKILL)
+
     def _url(self, database: str) -> str:
         return self._server.url.replace("@/payout?", f"@/{database}?")
 

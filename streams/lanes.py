@@ -11,25 +11,22 @@ from datetime import UTC, date, datetime
 from multiprocessing.connection import Connection as Pipe
 
 import structlog
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from connectors.failpoints import failpoint
 from connectors.segment_log import LogReader
 from connectors.store.frames import Replaced
 from connectors.store.servers import StoreAway, connect
 from pipeline.decisions import ActiveRule
-from pipeline.observing import POSITION_CONFLICTS, STORE_RETRIES, STORE_TRANSACTION, Observer, Recorder
+from pipeline.observing import POSITION_CONFLICTS, STORE_TRANSACTION, Observer, Recorder
 
 from . import logs
 from .installation import Installation, opened
 from .lane import Lane
+from .patience import PATIENCE_S, patiently
 from .settings import Settings
 from .topics import TOPICS
 
 log = structlog.get_logger("lanes")
-
-PATIENCE_S = 120.0
-"""How long a store may be away before the process gives up."""
 
 
 def utc_today() -> date:
@@ -87,24 +84,13 @@ class Lanes:
                     taken += len(frame.values)
         return taken
 
-    def patient_step(self) -> int:
-        """A step that waits for a store that is away: claims again, since the position tells what was committed."""
-        for attempt in Retrying(
-            retry=retry_if_exception_type(StoreAway),
-            wait=wait_exponential_jitter(0.2, 5),
-            stop=stop_after_delay(PATIENCE_S),
-            before_sleep=self._told,
-            reraise=True,
-        ):
-            with attempt:
-                if attempt.retry_state.attempt_number > 1 or not self._lanes:
-                    self.claim()
-                return self.step()
-        raise AssertionError("tenacity re-raises")
+    def patient_claim(self) -> None:
+        """A claim that waits for a store that is away."""
+        patiently(self.claim, self._observer)
 
-    def _told(self, state: RetryCallState) -> None:
-        self._observer.count(STORE_RETRIES, reason="away")
-        log.warning("the store is away, trying again", error=str(state.outcome.exception() if state.outcome else ""), attempt=state.attempt_number)
+    def patient_step(self) -> int:
+        """A step that waits for a store that is away and claims again, since the position tells what was committed."""
+        return patiently(self.step, self._observer, again=self.claim)
 
     def close(self) -> None:
         """Gives the connections back."""
@@ -116,7 +102,7 @@ def lanes_of(installation: Installation, shards: Sequence[int], observer: Observ
     """Lanes in this process, claimed."""
     lanes = Lanes(installation, installation.rules(), shards, observer)
     try:
-        lanes.claim()
+        lanes.patient_claim()
         yield lanes
     finally:
         lanes.close()

@@ -7,23 +7,18 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 from types import FrameType
 
 import structlog
 
-from connectors.bank.answers import Expected
-from connectors.bank.initiation import Debtor
 from connectors.segment_log import LogReader, LogWriter
-from connectors.store.servers import connect
 from pipeline.observing import LAG, Observer, report
 
-from .bank_desk import BankDesk
+from .dispatch import Dispatch
 from .installation import Installation
 from .lanes import Lanes, lanes_of, work
-from .relay import Relay
 from .topics import TOPICS
 
 log = structlog.get_logger("runner")
@@ -110,27 +105,11 @@ class Runner:
     """Everything that runs on one machine: `step` does what there is to do, `run` repeats it."""
 
     def __init__(self, installation: Installation, observer: Observer, lanes: _Here | _Apart, stack: ExitStack) -> None:
-        settings, store = installation.settings, installation.store
-        self._installation, self._observer, self._lanes = installation, observer, lanes
+        store = installation.store
+        self._observer, self._lanes = observer, lanes
         self._ends = {(topic, shard): LogReader(installation.log_directory, topic, shard) for topic in TOPICS for shard in range(store.shards)}
-        writer = stack.enter_context(LogWriter(installation.log_directory))
-        self._relays: list[Relay] = []
-        self._desks: list[BankDesk] = []
-        debtor = Debtor(settings.bank.debtor_name, {"scheme": "iban", "iban": settings.bank.debtor_account.get_secret_value()}, settings.bank.debtor_agent_bic)
-        expected = Expected(bank_bic=settings.bank.bank_bic, initiating_party=settings.bank.debtor_name)
-        for server, url in enumerate(store.urls):
-            connection = stack.enter_context(connect(url, "payout relay"))
-            shards = store.shards_of(server)
-            self._relays += [Relay(connection, writer, shard) for shard in shards]
-            self._desks.append(
-                BankDesk(
-                    connection, writer, installation.log_directory, installation.bank_directory, shards, store.shards, debtor, expected,
-                    settings.bank.batch_size, observer, lambda: datetime.now(UTC),
-                )
-            )  # fmt: skip
-        resumed = sum(desk.resume() for desk in self._desks)
-        if resumed:
-            log.info("submissions of an interrupted run were put out again", count=resumed)
+        self._dispatch = Dispatch(installation, stack.enter_context(LogWriter(installation.log_directory)), observer)
+        stack.callback(self._dispatch.close)
 
     def ends(self) -> dict[tuple[str, int], int]:
         """The end of the log per topic and shard."""
@@ -146,9 +125,7 @@ class Runner:
         done = self._lanes.step()
         positions, ends = self._lanes.positions, self.ends()
         caught_up = all(positions.get(key, -1) == end for key, end in ends.items())
-        done += sum(relay.step() for relay in self._relays)
-        done += sum(desk.submit() + desk.receive() for desk in self._desks)
-        return done, caught_up
+        return done + self._dispatch.step(), caught_up
 
     def run(self, *, until_idle: bool, stop: Callable[[], bool] = lambda: False, progress: Progress | None = None) -> int:
         """Repeats until told to stop or, with `until_idle`, until there is nothing left to do anywhere; gives how much was done."""

@@ -48,10 +48,10 @@ def connect(url: str, application_name: str, *, lane: bool = False) -> Connectio
     """A connection in autocommit mode; transactions are opened where they are meant. `lane` sets the planner for frames."""
     with away():
         connection = psycopg.connect(url, autocommit=True, application_name=application_name, connect_timeout=10)
-    wire.register(connection)
-    if lane:
-        for name, value in _SESSION.items():
-            connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
+        wire.register(connection)
+        if lane:
+            for name, value in _SESSION.items():
+                connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
     return connection
 
 

@@ -1,0 +1,64 @@
+"""The dispatch: the relay and the bank desk of every server, on connections that are made anew when a store was away."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from datetime import UTC, datetime
+
+import structlog
+
+from connectors.bank.answers import Expected
+from connectors.bank.initiation import Debtor
+from connectors.segment_log import LogWriter
+from connectors.store.servers import connect
+from pipeline.observing import Observer
+
+from .bank_desk import BankDesk
+from .installation import Installation
+from .patience import patiently
+from .relay import Relay
+
+log = structlog.get_logger("dispatch")
+
+
+class Dispatch:
+    """Publishes what the lanes have released, and exchanges files with the bank."""
+
+    def __init__(self, installation: Installation, writer: LogWriter, observer: Observer) -> None:
+        self._installation, self._writer, self._observer = installation, writer, observer
+        self._relays: list[Relay] = []
+        self._desks: list[BankDesk] = []
+        self._connections = ExitStack()
+        patiently(self._open, observer)
+
+    def step(self) -> int:
+        """Everything that is to be sent and taken now; gives how much it was."""
+        return patiently(self._step, self._observer, again=self._open)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._connections.close()
+
+    def _step(self) -> int:
+        return sum(relay.step() for relay in self._relays) + sum(desk.submit() + desk.receive() for desk in self._desks)
+
+    def _open(self) -> None:
+        """Begins where the store says; a submission that was interrupted is put out again."""
+        self._connections.close()
+        self._relays, self._desks = [], []
+        settings, store = self._installation.settings, self._installation.store
+        debtor = Debtor(settings.bank.debtor_name, {"scheme": "iban", "iban": settings.bank.debtor_account.get_secret_value()}, settings.bank.debtor_agent_bic)
+        expected = Expected(bank_bic=settings.bank.bank_bic, initiating_party=settings.bank.debtor_name)
+        for server, url in enumerate(store.urls):
+            connection = self._connections.enter_context(connect(url, "payout relay"))
+            shards = store.shards_of(server)
+            self._relays += [Relay(connection, self._writer, shard) for shard in shards]
+            self._desks.append(
+                BankDesk(
+                    connection, self._writer, self._installation.log_directory, self._installation.bank_directory, shards, store.shards, debtor, expected,
+                    settings.bank.batch_size, self._observer, lambda: datetime.now(UTC),
+                )
+            )  # fmt: skip
+        resumed = sum(desk.resume() for desk in self._desks)
+        if resumed:
+            log.info("submissions of an interrupted run were put out again", count=resumed)

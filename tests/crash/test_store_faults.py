@@ -1,0 +1,148 @@
+"""A store that goes away, cuts its sessions or answers nothing to a COMMIT costs time, never an event or an order; who was replaced writes nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import threading
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+
+from connectors.store.frames import Replaced, claim, frame_transaction
+from connectors.store.servers import connect
+from loadtests.crashes import PATIENCE_S, PHASES, Ground, Site
+from loadtests.proxy import Cut, Proxy
+from pipeline.observing import Silent
+from streams.installation import opened
+from streams.lanes import Lanes
+from streams.topics import TAX, TOPICS
+
+TABLES = ("position", "frame", "facts", "entitlement", "payment_order", "order_history", "transfer", "dead_letter", "finding", "account_holder")
+
+
+def rows(site: Site) -> dict[str, list[tuple[object, ...]]]:
+    with site.connect() as connection:
+        return {table: sorted(connection.execute(f"SELECT t::text FROM {table} AS t".encode()).fetchall(), key=str) for table in TABLES}
+
+
+def url(site: Site) -> str:
+    return site.settings.store_urls[0].get_secret_value()
+
+
+def reached(site: Site, commits: int) -> None:
+    """Waits until the runner has committed so much."""
+    gone = threading.Event()
+    with site.connect() as connection:
+        for _ in range(int(PATIENCE_S / 0.005)):
+            if site.commits(connection) >= commits:
+                return
+            gone.wait(0.005)
+    raise AssertionError(f"{site.name}: {commits} commits were not reached\n{site.said()}")
+
+
+def finished(undisturbed: Ground, site: Site) -> None:
+    for phase in PHASES:
+        site.done(phase)
+    undisturbed.compared(site)
+
+
+def test_lanes_whose_shards_another_has_claimed_are_refused_and_leave_nothing(undisturbed: Ground) -> None:
+    site = undisturbed.site("zombie")
+    with opened(site.settings) as installation:
+        zombie, heir = (Lanes(installation, installation.rules(), range(installation.store.shards), Silent()) for _ in range(2))
+        zombie.claim()
+        zombie.step()
+        heir.claim()
+        before = rows(site)
+        with pytest.raises(Replaced, match="epoch 1 has been replaced"):
+            zombie.step()
+        assert rows(site) == before
+        assert heir.step() > 0
+        zombie.close()
+        heir.close()
+    finished(undisturbed, site)
+
+
+def test_a_claim_waits_for_the_frame_that_the_earlier_owner_is_committing(undisturbed: Ground) -> None:
+    site = undisturbed.site("claim in the middle")
+    claimed: list[int] = []
+    with connect(url(site), "payout earlier") as earlier, connect(url(site), "payout heir") as heir:
+        held = claim(earlier, 0, "earlier", TOPICS)
+        taking = threading.Thread(target=lambda: claimed.append(claim(heir, 0, "heir", TOPICS).positions[TAX]))
+        with frame_transaction(earlier, held, TAX, 0, 7) as transaction:
+            taking.start()
+            transaction.close_frame(7, 0, 0, 0, 0)
+        taking.join(PATIENCE_S)
+    assert claimed == [7]
+
+
+def test_a_frame_at_a_position_that_has_moved_is_refused_though_the_epoch_is_right(undisturbed: Ground) -> None:
+    site = undisturbed.site("moved position")
+    with connect(url(site), "payout lane") as connection:
+        held = claim(connection, 0, "lane", TOPICS)
+        with frame_transaction(connection, held, TAX, 0, 3) as transaction:
+            transaction.close_frame(3, 0, 0, 0, 0)
+        with pytest.raises(Replaced, match="the position is no longer 0"), frame_transaction(connection, held, TAX, 0, 3):
+            pass
+
+
+@pytest.mark.parametrize("processes", [0, 2])
+def test_a_termination_finishes_the_work_in_hand_and_ends_with_success(undisturbed: Ground, processes: int) -> None:
+    site = undisturbed.site(f"terminated with {processes} processes")
+    process = site.start("runner", once=False, processes=processes)
+    reached(site, 5)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGTERM)
+    assert site.ended(process) == 0, site.said()
+    finished(undisturbed, site)
+
+
+SESSIONS = {"lanes": "application_name LIKE 'payout lanes%'", "relay": "application_name = 'payout relay'"}
+
+
+@pytest.mark.parametrize("sessions", SESSIONS)
+def test_sessions_killed_in_the_middle_are_made_anew_and_the_same_process_goes_on(undisturbed: Ground, sessions: str) -> None:
+    site = undisturbed.site(f"sessions of {sessions} killed")
+    process = site.start("runner", once=True)
+    killed = 0
+    for commits in (4, 16, 28):
+        reached(site, commits)
+        with site.connect() as connection:
+            statement = f"SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND {SESSIONS[sessions]}"
+            row = connection.execute(statement.encode()).fetchone()
+        assert row is not None
+        killed += int(str(row[0]))
+    assert site.ended(process) == 0, site.said()
+    assert killed >= 2
+    finished(undisturbed, site)
+
+
+@pytest.mark.parametrize("cut", ["before_client", "before_server"])
+@pytest.mark.parametrize("nth", [4, 11])
+def test_a_commit_whose_session_is_cut_is_judged_by_the_position(undisturbed: Ground, cut: Cut, nth: int) -> None:
+    site = undisturbed.site(f"commit {nth} cut {cut}")
+    with tempfile.TemporaryDirectory(prefix="payout-") as directory:
+        folder = parse_qs(urlsplit(url(site)).query)["host"][0]
+        with opened(site.settings) as installation, Proxy(Path(directory), next(Path(folder).glob(".s.PGSQL.*[0-9]")), nth, cut) as proxy:
+            through = url(site).split("?")[0] + f"?host={quote(directory, safe='')}"
+            rules = installation.rules()
+            installation.store.urls = (through,)
+            lanes = Lanes(installation, rules, range(installation.store.shards), Silent())
+            lanes.patient_claim()
+            while lanes.patient_step():
+                pass
+            lanes.close()
+            assert proxy.was_cut.is_set()
+    finished(undisturbed, site)
+
+
+def test_a_server_that_is_killed_comes_back_and_the_same_process_goes_on(undisturbed: Ground) -> None:
+    site = undisturbed.site("server killed")
+    process = site.start("runner", once=True)
+    reached(site, 8)
+    undisturbed.kill_server()
+    assert site.ended(process) == 0, site.said()
+    finished(undisturbed, site)
