@@ -127,13 +127,18 @@ def _work(installation: Installation, runner: Runner, population: Population, wa
         runner.run(until_idle=True, stop=stop, progress=watch)
         watch.busy_s += time.monotonic() - part_s
     waiting_s = time.monotonic()
+    while not stop() and _unanswered(installation):
+        if runner.run(until_idle=True, stop=stop, progress=watch):
+            waiting_s = time.monotonic()
+        if time.monotonic() - waiting_s > PATIENCE_S:
+            raise TimeoutError(f"the sandbox bank has answered nothing for {PATIENCE_S:.0f} s; see {installation.settings.home}/bank")
+        time.sleep(0.1)
+
+
+def _unanswered(installation: Installation) -> bool:
+    """Whether the bank owes an answer; asked in a snapshot of its own each time."""
     with queries_of(installation.store) as queries:
-        while not stop() and any(row["state"] in UNANSWERED for row in queries.order_sums(["state"])):
-            if runner.run(until_idle=True, stop=stop, progress=watch):
-                waiting_s = time.monotonic()
-            if time.monotonic() - waiting_s > PATIENCE_S:
-                raise TimeoutError(f"the sandbox bank has answered nothing for {PATIENCE_S:.0f} s; see {installation.settings.home}/bank")
-            time.sleep(0.1)
+        return any(row["state"] in UNANSWERED for row in queries.order_sums(["state"]))
 
 
 @contextmanager
