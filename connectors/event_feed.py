@@ -18,7 +18,7 @@ from pipeline.problems import Malformed, Problem
 from pipeline.registry import Registries
 from pipeline.sharding import partition_of
 
-from .log_batch import MAX_VALUE_BYTES
+from .log_batch import MAX_VALUE_BYTES, Record
 from .segment_log import LogWriter
 
 FALLBACK_TOPIC = "registry.residency"
@@ -68,85 +68,99 @@ def silent(lines: int, size: int) -> None:
 
 def put_events(lines: Iterable[Line], log_directory: Path, shards: int, registries: Registries, progress: Progress = silent) -> PutResult:
     """Puts lines into the log; returns when all of them are on the disk."""
+    decode = registries.decode
     with LogWriter(log_directory, fsync="close") as writer:
         putting = _Putting(writer, shards, registries, progress)
+        count = size = 0
         for number, line in lines:
-            putting.take(number, line)
+            try:
+                event = decode(line)
+                putting.accepted[event.known.registry].append((event.subject.encode(), line))
+            except Malformed as malformed:
+                putting.refuse(number, line, malformed)
+            count += 1
+            size += len(line)
+            if count >= BATCH_LINES or size >= BATCH_BYTES:
+                putting.append()
+                count = size = 0
         return putting.finish()
 
 
-def put_records(chunks: Iterable[tuple[str, Sequence[tuple[bytes, bytes]]]], log_directory: Path, shards: int, progress: Progress = silent) -> int:
+def put_records(chunks: Iterable[tuple[str, Sequence[Record]]], log_directory: Path, shards: int, progress: Progress = silent) -> int:
     """Puts (topic, [(key, line)]) into the log, unchecked: the lanes check. Returns when all are on the disk; gives their number."""
     put = 0
     with LogWriter(log_directory, fsync="close") as writer:
         for topic, records in chunks:
-            parts: dict[int, list[tuple[bytes, bytes]]] = {}
-            for record in records:
-                parts.setdefault(partition_of(record[0], shards), []).append(record)
-            for partition, part in parts.items():
-                writer.append(topic, partition, part)
+            _append(writer, topic, shards, records)
             put += len(records)
             progress(len(records), sum(len(line) for _, line in records))
     return put
 
 
+def _append(writer: LogWriter, topic: str, shards: int, records: Iterable[Record]) -> None:
+    """Appends records of a topic, each to the partition of its key."""
+    parts: dict[int, list[Record]] = {}
+    for record in records:
+        parts.setdefault(partition_of(record[0], shards), []).append(record)
+    for partition, part in parts.items():
+        writer.append(topic, partition, part)
+
+
 class _Putting:
-    """Lines on their way: collected per partition, appended in batches, counted."""
+    """Lines on their way: collected by registry, appended in batches, counted. `accepted` holds what waits to be appended."""
 
     def __init__(self, writer: LogWriter, shards: int, registries: Registries, progress: Progress) -> None:
         self._writer, self._shards, self._progress = writer, shards, progress
-        self._decode = registries.decode
         self._topic_of = {registry.name: registry.topic for registry in registries.registries}
         self._topic_of_source = {registry.source: registry.topic for registry in registries.registries}
         self._topic_of_type = {event.name: registry.topic for registry in registries.registries for event in registry.events}
         self._result = PutResult(topics={}, refusals=[])
         self._reasons: dict[str, Refusal] = {}
-        self._waiting: dict[tuple[str, int], list[tuple[bytes, bytes]]] = {}
-        self._lines = self._bytes = self._unsynced = 0
+        self.accepted: dict[str, list[Record]] = {name: [] for name in self._topic_of}
+        self._refused: list[tuple[str, Record]] = []
+        self._unsynced = 0
 
-    def take(self, number: int, line: bytes) -> None:
+    def refuse(self, number: int, line: bytes, malformed: Malformed) -> None:
+        """Counts a line that breaks its contract, and keeps it for the dead letters; blank lines are no events."""
         if not line or line.isspace():
             self._result.blank += 1
             return
-        try:
-            event = self._decode(line)
-            key, topic = event.subject.encode(), self._topic_of[event.known.registry]
-            self._result.accepted += 1
-        except Malformed as malformed:
-            self._refuse(number, malformed)
-            if len(line) > MAX_VALUE_BYTES:
-                self._result.not_kept += 1
-                return
-            subject = _SUBJECT.search(line)
-            key, topic = subject[1] if subject else b"", self._topic(line)
-        place = topic, partition_of(key, self._shards)
-        waiting = self._waiting.get(place)
-        if waiting is None:
-            self._waiting[place] = [(key, line)]
-        else:
-            waiting.append((key, line))
-        self._lines += 1
-        self._bytes += len(line)
-        if self._lines >= BATCH_LINES or self._bytes >= BATCH_BYTES:
-            self._append()
+        self._count(number, malformed)
+        if len(line) > MAX_VALUE_BYTES:
+            self._result.not_kept += 1
+            return
+        subject = _SUBJECT.search(line)
+        self._refused.append((self._topic(line), (subject[1] if subject else b"", line)))
 
-    def finish(self) -> PutResult:
-        self._append()
-        self._writer.flush()
-        self._result.refusals = sorted(self._reasons.values(), key=lambda refusal: (-refusal.lines, refusal.first_line))
-        return self._result
-
-    def _append(self) -> None:
-        for (topic, partition), records in self._waiting.items():
-            self._writer.append(topic, partition, records)
+    def append(self) -> None:
+        """Appends what waits."""
+        by_topic: dict[str, list[Record]] = {}
+        for name, records in self.accepted.items():
+            if records:
+                by_topic.setdefault(self._topic_of[name], []).extend(records)
+                self._result.accepted += len(records)
+        for topic, record in self._refused:
+            by_topic.setdefault(topic, []).append(record)
+        lines = size = 0
+        for topic, records in by_topic.items():
+            _append(self._writer, topic, self._shards, records)
             self._result.topics[topic] = self._result.topics.get(topic, 0) + len(records)
-        self._waiting = {}
-        self._unsynced += self._lines
+            lines += len(records)
+            size += sum([len(line) for _, line in records])
+        self.accepted = {name: [] for name in self._topic_of}
+        self._refused = []
+        self._unsynced += lines
         if self._unsynced >= SYNC_LINES:
             self._writer.flush()
             self._unsynced = 0
-        self._progress(self._lines, self._bytes)
-        self._lines = self._bytes = 0
+        self._progress(lines, size)
+
+    def finish(self) -> PutResult:
+        """The result, once everything is on the disk."""
+        self.append()
+        self._writer.flush()
+        self._result.refusals = sorted(self._reasons.values(), key=lambda refusal: (-refusal.lines, refusal.first_line))
+        return self._result
 
     def _topic(self, line: bytes) -> str:
         for pattern, topics in ((_SOURCE, self._topic_of_source), (_TYPE, self._topic_of_type)):
@@ -156,7 +170,7 @@ class _Putting:
                 return topic
         return FALLBACK_TOPIC
 
-    def _refuse(self, number: int, malformed: Malformed) -> None:
+    def _count(self, number: int, malformed: Malformed) -> None:
         self._result.refused += 1
         first = malformed.problems[0]
         reason = _VALUE.sub("…", f"{first.place}: {first.message}" if first.place else first.message)
