@@ -65,7 +65,15 @@ def said(topic: str, source: str, type: str, id: str, subject: str, sequence: in
 
 
 def income(
-    subject: str, dollars: int | None, sequence: int = 1, *, status: str = "final", filing: str = "single", children: int = 0, dependent: bool = False, id: str = ""
+    subject: str,
+    dollars: int | None,
+    sequence: int = 1,
+    *,
+    status: str = "final",
+    filing: str = "single",
+    children: int = 0,
+    dependent: bool = False,
+    id: str = "",
 ) -> Said:
     """The assessment of 2019; None leaves the income out."""
     data: Data = {"year": 2019, "status": status, "filing_status": filing, "children_under_17": children, "children_under_18": children}
@@ -103,8 +111,8 @@ def own_number(subject: str) -> str:
 def withdrawn(earlier: Said, sequence: int = 9, id: str = "") -> Said:
     """The correction by which a registry says that an event of its own never held."""
     message = json.loads(earlier.value)
-    id = id or f"{message['id']}-withdrawn"
-    return said(earlier.topic, message["source"], "registry.correction.v1", id, message["subject"], sequence, {"withdraws": message["id"]})
+    own_id = id or f"{message['id']}-withdrawn"
+    return said(earlier.topic, message["source"], "registry.correction.v1", own_id, message["subject"], sequence, {"withdraws": message["id"]})
 
 
 def person(subject: str, dollars: int = 30_000, **more: Any) -> list[Said]:
@@ -244,8 +252,8 @@ class Story:
     def orders(self, subject: str = "%") -> list[Order]:
         """The orders of a subject, in the order in which they were made."""
         rows = self.ask(
-            "SELECT subject, benefit, sequence, kind, amount_minor, state, reason, account, release_seq FROM payment_order JOIN benefit_period USING (benefit_period_id)"
-            " WHERE subject LIKE %s ORDER BY subject, benefit_period_id, sequence",
+            "SELECT subject, benefit, sequence, kind, amount_minor, state, reason, account, release_seq FROM payment_order"
+            " JOIN benefit_period USING (benefit_period_id) WHERE subject LIKE %s ORDER BY subject, benefit_period_id, sequence",
             subject,
         )
         return [Order(row[0], row[1], row[2], Kind(row[3]), row[4], State(row[5]), *row[6:]) for row in rows]  # type: ignore[misc, arg-type]
