@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -36,15 +36,9 @@ def put(
         for name in files:
             try:
                 with _opened(name) as (file, size), progress_bar(name, unit="bytes") as bar:
-                    done = 0
-
-                    def progress(lines: int, read: int, bar: object = bar, size: int = size) -> None:
-                        nonlocal done
-                        done += read
-                        bar(done, size)  # type: ignore[operator]
-
                     lines = lines_of(file, name)
-                    results.append((name, put_events(lines, installation.log_directory, installation.store.shards, installation.registries, progress)))
+                    shown = _Shown(bar, size)
+                    results.append((name, put_events(lines, installation.log_directory, installation.store.shards, installation.registries, shown)))
             except Malformed as malformed:
                 refused += malformed.problems
     if as_json:
@@ -64,6 +58,17 @@ def schema(context: typer.Context, type: Annotated[str | None, typer.Argument(me
     from pipeline.registry import event_schema
 
     say_json(event_schema(load_registries(settings_of(context).registries), type))
+
+
+class _Shown:
+    """Shows the bytes of a file that were put."""
+
+    def __init__(self, bar: Callable[[int, int], None], size: int) -> None:
+        self._bar, self._size, self._put = bar, size, 0
+
+    def __call__(self, lines: int, put: int) -> None:
+        self._put += put
+        self._bar(self._put, self._size)
 
 
 @contextmanager
