@@ -253,7 +253,7 @@ class FrameOrders:
         key = subject, period_id
         entitlement = self.entitlement(*key)
         above = rule.rule.review_above_minor
-        if entitlement is not None and entitlement.decision == Decision.UNDETERMINED:
+        if entitlement is not None and entitlement.decision == Decision.UNDETERMINED and reason is not HoldReason.PAYEE_DECEASED:
             reason = HoldReason.ENTITLEMENT_UNDETERMINED
         elif reason is None and above is not None and amount_minor > above:
             reason = HoldReason.ABOVE_REVIEW_LIMIT
