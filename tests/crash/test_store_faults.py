@@ -11,21 +11,11 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
-from connectors.store.frames import Replaced, claim, frame_transaction
-from connectors.store.servers import connect
 from loadtests.crashes import PATIENCE_S, PHASES, Ground, Site
 from loadtests.proxy import Cut, Proxy
 from pipeline.observing import Silent
 from streams.installation import opened
 from streams.lanes import Lanes
-from streams.topics import TAX, TOPICS
-
-TABLES = ("position", "frame", "facts", "entitlement", "payment_order", "order_history", "transfer", "dead_letter", "finding", "account_holder")
-
-
-def rows(site: Site) -> dict[str, list[tuple[object, ...]]]:
-    with site.connect() as connection:
-        return {table: sorted(connection.execute(f"SELECT t::text FROM {table} AS t".encode()).fetchall(), key=str) for table in TABLES}
 
 
 def url(site: Site) -> str:
@@ -47,46 +37,6 @@ def finished(undisturbed: Ground, site: Site) -> None:
     for phase in PHASES:
         site.done(phase)
     undisturbed.compared(site)
-
-
-def test_lanes_whose_shards_another_has_claimed_are_refused_and_leave_nothing(undisturbed: Ground) -> None:
-    site = undisturbed.site("zombie")
-    with opened(site.settings) as installation:
-        zombie, heir = (Lanes(installation, installation.rules(), range(installation.store.shards), Silent()) for _ in range(2))
-        zombie.claim()
-        zombie.step()
-        heir.claim()
-        before = rows(site)
-        with pytest.raises(Replaced, match="epoch 1 has been replaced"):
-            zombie.step()
-        assert rows(site) == before
-        assert heir.step() > 0
-        zombie.close()
-        heir.close()
-    finished(undisturbed, site)
-
-
-def test_a_claim_waits_for_the_frame_that_the_earlier_owner_is_committing(undisturbed: Ground) -> None:
-    site = undisturbed.site("claim in the middle")
-    claimed: list[int] = []
-    with connect(url(site), "payout earlier") as earlier, connect(url(site), "payout heir") as heir:
-        held = claim(earlier, 0, "earlier", TOPICS)
-        taking = threading.Thread(target=lambda: claimed.append(claim(heir, 0, "heir", TOPICS).positions[TAX]))
-        with frame_transaction(earlier, held, TAX, 0, 7) as transaction:
-            taking.start()
-            transaction.close_frame(7, 0, 0, 0, 0)
-        taking.join(PATIENCE_S)
-    assert claimed == [7]
-
-
-def test_a_frame_at_a_position_that_has_moved_is_refused_though_the_epoch_is_right(undisturbed: Ground) -> None:
-    site = undisturbed.site("moved position")
-    with connect(url(site), "payout lane") as connection:
-        held = claim(connection, 0, "lane", TOPICS)
-        with frame_transaction(connection, held, TAX, 0, 3) as transaction:
-            transaction.close_frame(3, 0, 0, 0, 0)
-        with pytest.raises(Replaced, match="the position is no longer 0"), frame_transaction(connection, held, TAX, 0, 3):
-            pass
 
 
 @pytest.mark.parametrize("processes", [0, 2])
