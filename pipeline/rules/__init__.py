@@ -3,7 +3,7 @@
 from .check import load_rule
 from .definitions import FactSpec
 from .document import document_schema
-from .evaluate import DECISIONS, GRANTED, REFUSED, UNDETERMINED, decide, physical_type, physical_value, years_on
+from .evaluate import DECISIONS, GRANTED, REFUSED, UNDETERMINED, decide, physical_type
 from .explain import Explanation, explain, missing_facts, outcomes
 from .periods import ONCE, Period, parse_period
 from .rule import Condition, Parameter, Rule, RuleFact, Step
@@ -11,6 +11,6 @@ from .trial import TestResult, run_tests
 
 __all__ = [
     "DECISIONS", "GRANTED", "ONCE", "REFUSED", "UNDETERMINED", "Condition", "Explanation", "FactSpec", "Parameter", "Period", "Rule", "RuleFact", "Step",
-    "TestResult", "decide", "document_schema", "explain", "load_rule", "missing_facts", "outcomes", "parse_period", "physical_type", "physical_value",
-    "run_tests", "years_on",
+    "TestResult", "decide", "document_schema", "explain", "load_rule", "missing_facts", "outcomes", "parse_period", "physical_type",
+    "run_tests",
 ]  # fmt: skip

@@ -9,8 +9,6 @@ from operator import or_
 
 import polars as pl
 
-from pipeline.facts import Value, day_date
-
 from .emit import Emitter
 from .periods import Period
 from .rule import Rule, RuleFact
@@ -27,17 +25,6 @@ _DTYPES: dict[str, pl.DataType] = {"yes_no": pl.Boolean(), "text": pl.String(), 
 def physical_type(fact: RuleFact) -> pl.DataType:
     """The type of a fact's column: Int64, Boolean or String."""
     return _DTYPES.get(fact.type, _INT)
-
-
-def years_on(birth: int, on: int) -> int:
-    """Whole years from one day to another. Who was born on 29 February becomes a year older on 1 March of common years."""
-    born, now = day_date(birth), day_date(on)
-    return now.year - born.year - ((now.month, now.day) < (born.month, born.day))
-
-
-def physical_value(fact: RuleFact, value: Value | None, on: int) -> int | bool | str | None:
-    """A kept fact's value as the rule's column holds it on a day: years from a date of birth, anything else as it is."""
-    return years_on(int(value), on) if fact.type == "years" and value is not None else value
 
 
 def decide(rule: Rule, table: pl.DataFrame, period: Period, payment_day: int | None = None) -> pl.DataFrame:
