@@ -32,13 +32,13 @@ from connectors.segment_log import create_topic
 from connectors.store.servers import Store
 from pipeline.observing import Silent
 from streams import logs
-from streams.audit import audit
+from streams.audit import Digest, audit
 from streams.installation import Installation, opened
 from streams.runner import runner_of, signals
 from streams.settings import SHIPPED, Bank, Settings, load_settings
 from streams.topics import ALL_TOPICS
 
-SUBJECTS = 300
+SUBJECTS = 200
 SHARDS = 2
 PATIENCE_S = 60.0
 """How long a process may take to do its work or to die."""
@@ -51,14 +51,6 @@ BEHAVIOUR = Behaviour(seed=5, reject_share=0.04, return_share=0.04)
 
 PHASES = ("runner", "bank", "runner")
 """What happens to every event: the runner until it is idle, the bank's answers, the runner until it is idle."""
-
-
-class Outcome(NamedTuple):
-    """What must be the same, however a run was disturbed: the digests of facts and owed, and what the bank did with whom."""
-
-    facts: str
-    owed: str
-    paid_minor: int
 
 
 class Crash(NamedTuple):
@@ -163,8 +155,8 @@ class Site:
         """A connection to its store."""
         return psycopg.connect(self.settings.store_urls[0].get_secret_value(), autocommit=True, application_name="payout crash")
 
-    def outcome(self) -> Outcome:
-        """What came of it; every invariant of the audit must hold, and the bank must have done each order once."""
+    def outcome(self) -> Digest:
+        """What is known and owed in the end; every invariant of the audit must hold, and the bank must have done each order once."""
         with opened(self.settings) as installation:
             found = audit(installation, journal=journal_path(self.home))
             problems = [f"{check.id}: {check.name}: {check.examples}" for check in found.checks if not check.ok]
@@ -176,8 +168,7 @@ class Site:
         problems += [f"{movement.end_to_end_id} came twice, it was rejected as {movement.reason}" for movement in twice]
         if problems:
             raise NotAsItMustBe("\n".join([self.name, *problems[:20]]))
-        sums = {"executed": 1, "rejected": 1, "returned": 0}
-        return Outcome(found.digest.facts, found.digest.owed, sum(sums[movement.outcome] * movement.amount_minor for movement in movements))
+        return found.digest
 
 
 def _answered(installation: Installation) -> list[str]:
@@ -222,17 +213,20 @@ class Ground:
                 self.commits.append(undisturbed.commits(connection) - before)
         self.expected = undisturbed.outcome()
 
-    def site(self, name: str) -> Site:
+    def site(self, name: str, *, embedded: bool = False) -> Site:
         """A new installation with everything in its log and nothing taken."""
         self._cases += 1
         database = f"case_{self._cases}"
         home = self.directory / database
         home.mkdir()
         shutil.copytree(self._log, home / "log")
-        self._execute(f"CREATE DATABASE {database} TEMPLATE prepared")
+        if not embedded:
+            self._execute(f"CREATE DATABASE {database} TEMPLATE prepared")
         bank = Bank(debtor_agent_bic=BANK, bank_bic=BANK, batch_size=40)
         rule = SHIPPED / "benefits" / "us-eip1" / "2020-03-27.yaml"
-        return Site(load_settings(home=home, store_urls=(self._url(database),), shards=SHARDS, frame_records=60, rules=(rule,), bank=bank), name)
+        return Site(
+            load_settings(home=home, store_urls=() if embedded else (self._url(database),), shards=SHARDS, frame_records=60, rules=(rule,), bank=bank), name
+        )
 
     def point(self, name: str, place: float) -> Crash:
         """The crash at a named point, at the first passing (0.0) up to the last (1.0) of the phase that passes it most."""
@@ -254,13 +248,34 @@ class Ground:
             phase = chance.choices((0, 2), weights=[self.commits[0], self.commits[2]])[0]
         return Crash(phase, "", chance.randrange(self.commits[phase]), chance.uniform(0, 0.02))
 
-    def tried(self, *crashes: Crash, processes: int = 0) -> None:
-        """Runs everything with these crashes in it, goes on after each, and compares with the undisturbed run; NotAsItMustBe where they differ."""
-        site = self.site("; ".join(map(str, crashes)))
+    def tried(self, *crashes: Crash, processes: int = 0, embedded: bool = False) -> None:
+        """Runs everything with these crashes in it, goes on after each, and compares with the undisturbed run; NotAsItMustBe where they differ.
+
+        `embedded`: with a store in the home, whose server goes when its process is killed.
+        """
+        site = self.site("; ".join(map(str, crashes)), embedded=embedded)
         for number, phase in enumerate(PHASES):
             for crash in crashes:
                 if number == crash.phase:
                     self.kill(site, crash, processes)
+            site.done(phase)
+        self.compared(site)
+
+    def storm(self, seed: int, kills: int) -> None:
+        """Runner and bank run beside each other and are killed and started again so many times, each by chance; then everything must be as it must."""
+        chance, site = Random(seed), self.site(f"storm of {kills} kills, seed {seed}")
+        running = {phase: site.start(phase, once=False) for phase in ("runner", "bank")}
+        for _ in range(kills):
+            time.sleep(chance.uniform(0.05, 1.5))
+            phase = chance.choices(("runner", "bank"), weights=(3, 1))[0]
+            running[phase].kill()
+            if site.ended(running[phase]) != -signal.SIGKILL:
+                raise NotAsItMustBe(f"{site.name}: {phase} was not there to be killed\n{site.said()}")
+            running[phase] = site.start(phase, once=False)
+        for process in running.values():
+            process.kill()
+            site.ended(process)
+        for phase in ("bank", *PHASES):  # the bank first: what it had done and not answered
             site.done(phase)
         self.compared(site)
 
@@ -270,7 +285,7 @@ class Ground:
         if outcome != self.expected:
             raise NotAsItMustBe(f"{site.name}: {outcome}, undisturbed {self.expected}")
         shutil.rmtree(site.home)
-        self._execute(f"DROP DATABASE {site.home.name} WITH (FORCE)")
+        self._execute(f"DROP DATABASE IF EXISTS {site.home.name} WITH (FORCE)")
 
     def kill(self, site: Site, crash: Crash, processes: int = 0) -> None:
         """Starts the phase of the crash and lets it die there."""
@@ -332,4 +347,4 @@ def ground(directory: Path, shares: DemoShares | None = None) -> Iterator[Ground
         yield Ground(directory, server, shares=shares or SHARES)
 
 
-__all__ = ["CLEAN", "Crash", "Ground", "NotAsItMustBe", "Outcome", "Site", "ground", "torn_off"]
+__all__ = ["CLEAN", "Crash", "Ground", "NotAsItMustBe", "Site", "ground", "torn_off"]

@@ -42,3 +42,11 @@ def test_a_record_torn_by_a_loss_of_power_is_published_again(undisturbed: Ground
 
 def test_a_killed_process_of_lanes_stops_the_run_and_the_next_run_goes_on(undisturbed: Ground) -> None:
     undisturbed.tried(Crash(0, "before_commit:4"), processes=2)
+
+
+def test_a_kill_that_takes_the_embedded_server_along_changes_nothing(undisturbed: Ground) -> None:
+    undisturbed.tried(undisturbed.point("before_commit", 0.5), embedded=True)
+
+
+def test_kills_in_a_row_beside_a_bank_that_is_killed_too_change_nothing(undisturbed: Ground) -> None:
+    undisturbed.storm(seed=1, kills=6)
