@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import Annotated
 
-from .orders import Step
+import msgspec
+from msgspec import Meta
+
+from .orders import PASSED, Step
 from .problems import Malformed, Problem
+
+Count = Annotated[int, Meta(ge=1, le=2**31 - 1)]
 
 
 class Money(msgspec.Struct, frozen=True, gc=False):
@@ -44,8 +49,8 @@ class Answer(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     subject: str
     benefit: str
     period: str
-    sequence: int
-    attempt: int
+    sequence: Count
+    attempt: Count
     step: Step
     reason: str = ""
     cause: str = ""
@@ -70,8 +75,17 @@ def decode_released(data: bytes) -> ReleasedOrder:
 
 
 def decode_answer(data: bytes) -> Answer:
-    """A channel's answer; Malformed where it is none."""
+    """A channel's answer; Malformed where it is none. Some steps are our own, and no channel can take them."""
     try:
-        return _answers.decode(data)
+        answer = _answers.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed([Problem("", f"not an answer of a channel: {error}")]) from None
+    problems = []
+    if answer.step not in PASSED:
+        problems.append(Problem("step", f"{answer.step.value} is no answer of a channel", f"Answers are {', '.join(PASSED)}."))
+    if b"\\u0000" in data:
+        texts = {name: value for name, value in msgspec.structs.asdict(answer).items() if isinstance(value, str)}
+        problems += [Problem(name, f"{value!r} holds a NUL character", "Send visible characters.") for name, value in texts.items() if "\0" in value]
+    if problems:
+        raise Malformed(problems)
+    return answer

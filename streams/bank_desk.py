@@ -169,36 +169,48 @@ class BankDesk:
             self._observer.count(BANK_FILES, kind="pain.002", outcome="refused")
             path.replace(self._refused / path.name)
             return
-        unknown = self._publish_answers(message)
+        findings = self._publish_answers(message)
         self._writer.flush()
         failpoint("bank_answers_published")
-        taken = outbox.BankFile(sha256, path.name, message.kind, message.message_id, len(message.answers), "read", f"{len(unknown)} unknown" if unknown else "")
-        outbox.add_bank_file(self._connection, taken, unknown)
+        odd = f"{len(findings)} to be looked at" if findings else ""
+        taken = outbox.BankFile(sha256, path.name, message.kind, message.message_id, len(message.answers), "read", odd)
+        outbox.add_bank_file(self._connection, taken, findings)
         failpoint("bank_answers_taken")
         self._observer.count(BANK_FILES, kind=message.kind, outcome="read")
         path.replace(self._done / path.name)
-        log.info("bank file", file=path.name, kind=message.kind, answers=len(message.answers), unknown=len(unknown))
+        log.info("bank file", file=path.name, kind=message.kind, answers=len(message.answers), findings=len(findings))
 
-    def _publish_answers(self, message: BankMessage) -> list[str]:
-        """Publishes the answers; gives the end-to-end ids that belong to no submission."""
+    def _publish_answers(self, message: BankMessage) -> list[tuple[str, str]]:
+        """Publishes the answers that say something; gives as findings those to what nobody has sent, and those with another amount."""
         by_message: dict[str, list[BankAnswer]] = {}
         for answer in message.answers:
             by_message.setdefault(answer.original_message_id or message.original_message_id, []).append(answer)
         if message.original_message_id:
             by_message.setdefault(message.original_message_id, [])
-        unknown: list[str] = []
+        findings: list[tuple[str, str]] = []
         for message_id, answers in by_message.items():
             submission = outbox.submission(self._connection, message_id)
             orders = {f"{order.order}-{order.attempt}": order for order in self._orders_of(submission)} if submission else {}
-            unknown += [answer.end_to_end_id for answer in answers if answer.end_to_end_id not in orders]
-            said = [(orders[answer.end_to_end_id], answer.outcome, answer.reason) for answer in answers if answer.end_to_end_id in orders]
+            if submission is None and not answers:
+                findings.append(("answer_to_unknown_order", message_id))
+            said: list[tuple[ReleasedOrder, Outcome, str]] = []
+            for answer in answers:
+                order = orders.get(answer.end_to_end_id)
+                if order is None:
+                    findings.append(("answer_to_unknown_order", answer.end_to_end_id))
+                    continue
+                if answer.amount_minor is not None and (answer.amount_minor, answer.currency) != (order.amount.minor, order.amount.currency):
+                    findings.append(("answer_with_other_amount", answer.end_to_end_id))
+                if answer.outcome != "pending":
+                    said.append((order, answer.outcome, answer.reason))
             if message.accepts_unlisted or message.rejects_unlisted:
                 listed = {answer.end_to_end_id for answer in answers}
                 outcome: Outcome = "accepted" if message.accepts_unlisted else "rejected"
-                said += [(order, outcome, "" if outcome == "accepted" else message.reason) for identity, order in orders.items() if identity not in listed]
+                reason = "" if outcome == "accepted" else message.reason
+                said += [(order, outcome, reason) for identity, order in orders.items() if identity not in listed]
             self._publish((order, _STEP[outcome], reason, message.message_id) for order, outcome, reason in said)
             self._count(said)
-        return unknown
+        return findings
 
     def _count(self, said: Sequence[tuple[ReleasedOrder, str, str]]) -> None:
         sums: dict[tuple[str, str], int] = {}

@@ -291,11 +291,11 @@ class Story:
         return connect(self.urls[0], "story")
 
 
-def answer(order: Order, step: str, *, attempt: int = 1, id: str = "", **more: object) -> Said:
-    """What a channel says of an order."""
+def answer(order: Order, step: str, /, **other: object) -> Said:
+    """What a channel says of an order; `other` replaces fields of the message."""
     message = {
-        "id": id or f"{order.subject}-{order.sequence}-{step}", "subject": order.subject, "benefit": order.benefit, "period": "once",
-        "sequence": order.sequence, "attempt": attempt, "step": step, **more,
+        "id": f"{order.subject}-{order.sequence}-{step}", "subject": order.subject, "benefit": order.benefit, "period": "once",
+        "sequence": order.sequence, "attempt": 1, "step": step, **other,
     }  # fmt: skip
     return Said(RECEIPTS, order.subject.encode(), json.dumps(message).encode())
 

@@ -119,11 +119,11 @@ def bank_file(connection: Connection[Row], sha256: str) -> BankFile | None:
     return BankFile(*row) if row else None  # type: ignore[arg-type]
 
 
-def add_bank_file(connection: Connection[Row], taken: BankFile, unknown: Sequence[str]) -> None:
-    """Remembers a file of the bank, and as findings the end-to-end ids in it that nobody here has sent."""
+def add_bank_file(connection: Connection[Row], taken: BankFile, findings: Sequence[tuple[str, str]]) -> None:
+    """Remembers a file of the bank, and as findings (kind, ident) what of it a person should look at."""
     with connection.transaction(), connection.cursor() as cursor:
         cursor.execute("INSERT INTO bank_file VALUES (%s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING", taken)
         cursor.executemany(
-            "INSERT INTO finding (shard, kind, subject, ident) VALUES (0, 'answer_to_unknown_order', '', %s) ON CONFLICT DO NOTHING",
-            [(identity[:64],) for identity in unknown],
+            "INSERT INTO finding (shard, kind, subject, ident) VALUES (0, %s, '', %s) ON CONFLICT DO NOTHING",
+            [(kind, ident[:64]) for kind, ident in findings],
         )
