@@ -53,7 +53,11 @@ def _mutants(only: str, wrong: list[str]) -> int:
             wrong.append(f"the tests named by mutants do not pass without a defect:\n{unsound[-3000:]}")
             return 0
         for mutant in chosen:
-            verdict = tried(copy, mutant)
+            try:
+                verdict = tried(copy, mutant)
+            except ValueError as misfit:
+                wrong.append(str(misfit))
+                continue
             _note(mutant.name, verdict.killed, verdict.took_s)
             for number, test in enumerate(mutant.tests):
                 table.add_row(

@@ -36,11 +36,12 @@ _STEP = {"accepted": Step.ACCEPT, "rejected": Step.REJECT, "settled": Step.SETTL
 
 
 class BankDesk:
-    """Submits the orders of all shards of one server and takes the bank's files."""
+    """Submits the orders of all shards of one server, and takes the bank's files, whose answers may concern those of all `servers`."""
 
     def __init__(
         self,
         connection: Connection[Row],
+        servers: Sequence[Connection[Row]],
         writer: LogWriter,
         log_directory: Path,
         bank_directory: Path,
@@ -52,7 +53,7 @@ class BankDesk:
         observer: Observer,
         now: Callable[[], datetime],
     ) -> None:
-        self._connection, self._writer, self._observer, self._now = connection, writer, observer, now
+        self._connection, self._servers, self._writer, self._observer, self._now = connection, servers, writer, observer, now
         self._shards, self._shard_count, self._debtor, self._expected, self._batch_size = tuple(shards), shard_count, debtor, expected, batch_size
         self._readers = {shard: LogReader(log_directory, ORDERS, shard) for shard in shards}
         self._positions = {shard: outbox.orders_position(connection, ORDERS, shard) for shard in shards}
@@ -68,7 +69,7 @@ class BankDesk:
         """Puts out again what was written down and perhaps not sent."""
         waiting = outbox.unwritten(self._connection, self._shards)
         for submission in waiting:
-            orders = self._orders_of(submission)
+            orders = self._orders_of(submission, self._connection)
             message = self._message(orders, submission.created_at, submission.execution_on)
             if message_id_of(message) != submission.message_id:
                 raise RuntimeError(f"submission {submission.message_id} cannot be written again: its orders have changed in the store, run `payout audit`")
@@ -129,8 +130,9 @@ class BankDesk:
             )  # fmt: skip
         return write_initiation(transfers, debtor=self._debtor, execution_day=execution_on, created=created)
 
-    def _orders_of(self, submission: outbox.Submission) -> list[ReleasedOrder]:
-        orders = outbox.released(self._connection, submission.shard, submission.first_seq - 1, 2**31, submission.last_seq)
+    @staticmethod
+    def _orders_of(submission: outbox.Submission, connection: Connection[Row]) -> list[ReleasedOrder]:
+        orders = outbox.released(connection, submission.shard, submission.first_seq - 1, 2**31, submission.last_seq)
         return [order for order in orders if order.amount.currency == submission.currency]
 
     def _put_out(self, submission: outbox.Submission, orders: Sequence[ReleasedOrder], message: bytes) -> None:
@@ -189,9 +191,8 @@ class BankDesk:
             by_message.setdefault(message.original_message_id, [])
         findings: list[tuple[str, str]] = []
         for message_id, answers in by_message.items():
-            submission = outbox.submission(self._connection, message_id)
-            orders = {f"{order.order}-{order.attempt}": order for order in self._orders_of(submission)} if submission else {}
-            if submission is None and not answers:
+            orders = self._orders_in(message_id)
+            if not orders and not answers:
                 findings.append(("answer_to_unknown_order", message_id))
             said: list[tuple[ReleasedOrder, Outcome, str]] = []
             for answer in answers:
@@ -211,6 +212,14 @@ class BankDesk:
             self._publish((order, _STEP[outcome], reason, message.message_id) for order, outcome, reason in said)
             self._count(said)
         return findings
+
+    def _orders_in(self, message_id: str) -> dict[str, ReleasedOrder]:
+        """The orders of a submission by their end-to-end ids, whichever server has it; none where nobody knows it."""
+        for connection in self._servers:
+            submission = outbox.submission(connection, message_id)
+            if submission is not None:
+                return {f"{order.order}-{order.attempt}": order for order in self._orders_of(submission, connection)}
+        return {}
 
     def _count(self, said: Sequence[tuple[ReleasedOrder, str, str]]) -> None:
         sums: dict[tuple[str, str], int] = {}

@@ -40,7 +40,8 @@ class Dispatch:
         self._connections.close()
 
     def _step(self) -> int:
-        return sum(relay.step() for relay in self._relays) + sum(desk.submit() + desk.receive() for desk in self._desks)
+        done = sum(relay.step() for relay in self._relays) + sum(desk.submit() for desk in self._desks)
+        return done + self._desks[0].receive()  # one desk takes the files, so that it knows each that comes twice
 
     def _open(self) -> None:
         """Begins where the store says; a submission that was interrupted is put out again."""
@@ -49,14 +50,14 @@ class Dispatch:
         settings, store = self._installation.settings, self._installation.store
         debtor = Debtor(settings.bank.debtor_name, {"scheme": "iban", "iban": settings.bank.debtor_account.get_secret_value()}, settings.bank.debtor_agent_bic)
         expected = Expected(bank_bic=settings.bank.bank_bic, initiating_party=settings.bank.debtor_name)
-        for server, url in enumerate(store.urls):
-            connection = self._connections.enter_context(connect(url, "payout relay"))
+        servers = [self._connections.enter_context(connect(url, "payout relay")) for url in store.urls]
+        for server, connection in enumerate(servers):
             shards = store.shards_of(server)
             self._relays += [Relay(connection, self._writer, shard) for shard in shards]
             self._desks.append(
                 BankDesk(
-                    connection, self._writer, self._installation.log_directory, self._installation.bank_directory, shards, store.shards, debtor, expected,
-                    settings.bank.batch_size, self._observer, lambda: datetime.now(UTC),
+                    connection, servers, self._writer, self._installation.log_directory, self._installation.bank_directory, shards, store.shards, debtor,
+                    expected, settings.bank.batch_size, self._observer, lambda: datetime.now(UTC),
                 )
             )  # fmt: skip
         resumed = sum(desk.resume() for desk in self._desks)

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from story import LAW, Order, Story, Tale, account, answer, income, person, resident, tale
 
+from connectors.sandbox_bank import Behaviour, SandboxBank, journal_path
 from connectors.segment_log import LogReader, LogWriter
 from connectors.store.frames import Replaced, claim, frame_transaction
 from connectors.store.servers import connect
@@ -152,3 +153,17 @@ def test_a_released_order_that_is_missing_from_its_topic_stops_the_bank_desk(tal
         connection.execute("UPDATE relay SET relayed_seq = 1")
     with pytest.raises(RuntimeError, match="released order 1 is missing"):
         story.pay()
+
+
+def test_the_bank_answers_for_the_orders_of_every_server(tale: Tale) -> None:
+    story = tale(shards=4, servers=2)
+    story.hears(*[person(f"person-{number}") for number in range(12)])
+    story.pay()
+    settings = story.installation.settings
+    bank = SandboxBank(settings.home, bic=settings.bank.bank_bic, behaviour=Behaviour(reject_share=0, return_share=0))
+    bank.handle_all()
+    bank.close()
+    story.pay()
+    assert {order.state for order in story.orders()} == {State.SETTLED}
+    assert not story.findings()
+    story.audit(journal=journal_path(settings.home))
