@@ -32,3 +32,9 @@ def test_a_mutant_whose_text_is_gone_says_so() -> None:
     gone = Mutant("gone", "pipeline/money.py", "this text is nowhere", "", [])
     with pytest.raises(ValueError, match="has the text to replace 0 times"):
         gone.applied((ROOT / gone.file).read_text())
+
+
+def test_the_page_of_proofs_lists_every_defect() -> None:
+    page = (ROOT / "docs" / "proof.md").read_text().partition("| defect |")[2]
+    listed = re.findall(r"^\| ([^|`]+) \| `([^`]+)` \|", page, re.MULTILINE)
+    assert listed == [(mutant.name, mutant.file) for mutant in MUTANTS]
