@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from connectors.failpoints import NAMES
 from loadtests.crashes import Crash, Ground, NotAsItMustBe, ground
@@ -46,7 +46,7 @@ def main(
 
 def _mutants(only: str, wrong: list[str]) -> int:
     chosen = [mutant for mutant in load_mutants() if only in mutant.name]
-    table = Table("mutant", "test that must turn red", "killed", "seconds", title="Deliberate defects")
+    table = Table("mutant", Column("test that must turn red", overflow="fold"), "killed", "seconds", title="Deliberate defects")
     with workshop() as copy:
         unsound = sound(copy, chosen) if chosen else ""
         if unsound:
