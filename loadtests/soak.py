@@ -107,6 +107,8 @@ def _trials(made: Ground, moments: int, storms: int, seed: int) -> Iterator[tupl
         yield "with the embedded server", f"{name}, embedded", lambda name=name: made.tried(made.point(name, 0.5), embedded=True)  # type: ignore[misc]
     for name in ("after_fold", "before_commit", "after_commit"):
         yield "one of two processes", f"{name}, one of two processes", lambda name=name: made.tried(Crash(0, f"{name}:4"), processes=2)  # type: ignore[misc]
+    for number in range(seed, seed + 3):
+        yield "the parent of two processes", f"parent of two processes, seed {number}", lambda number=number: made.tried(made.moment(number, 0), processes=2)  # type: ignore[misc]
     for torn in (1, 9, 200):
         point = Crash(0, made.pass_in_phase(0, "log_written", 0.5), torn_bytes=torn)
         yield "with a torn log", f"log_written, {torn} bytes torn", lambda point=point: made.tried(point)  # type: ignore[misc]

@@ -50,3 +50,7 @@ def test_a_kill_that_takes_the_embedded_server_along_changes_nothing(undisturbed
 
 def test_kills_in_a_row_beside_a_bank_that_is_killed_too_change_nothing(undisturbed: Ground) -> None:
     undisturbed.storm(seed=1, kills=6)
+
+
+def test_lanes_whose_parent_process_is_killed_are_replaced_by_those_of_the_next_run(undisturbed: Ground) -> None:
+    undisturbed.tried(undisturbed.moment(3, phase=0), processes=2)
