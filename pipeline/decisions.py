@@ -4,32 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import NamedTuple
 
 import polars as pl
 
 from .entitlements import encode_receipt
 from .facts import LAST_DAY, History, Known, Question, Reader, Value, day, day_date
 from .registry import FactSpec
-from .rules import Period, Rule, RuleFact, decide
+from .rules import Period, Rule, RuleFact, decide, physical_type
 
-_PHYSICAL: dict[str, pl.DataType] = {
-    "money": pl.Int64(),
-    "number": pl.Int64(),
-    "years": pl.Int64(),
-    "date": pl.Int64(),
-    "yes_no": pl.Boolean(),
-    "text": pl.String(),
-}
-
-
-class Outcome(NamedTuple):
-    """One subject decided: `decision` as in `entitlements.Decision`, `amount_minor` 0 unless granted."""
-
-    subject: str
-    decision: int
-    amount_minor: int
-    receipt: bytes
+Outcome = tuple[str, int, int, bytes]
+"""One subject decided: (subject, decision as in `entitlements.Decision`, amount_minor, receipt); the amount is 0 unless granted."""
 
 
 class ActiveRule:
@@ -39,7 +23,7 @@ class ActiveRule:
         self.rule, self.period, self.rule_id, self.benefit_period_id = rule, period, rule_id, benefit_period_id
         self.reader = Reader([question(rule, fact, period, catalogue[fact.source]) for fact in rule.facts])
         self._ages = [(index, fact) for index, fact in enumerate(rule.facts) if fact.type == "years" and catalogue[fact.source].type == "date"]
-        self._schema = {"subject": pl.String(), **{fact.name: _PHYSICAL.get(fact.type, pl.String()) for fact in rule.facts}, "event_day": pl.Int32()}
+        self._schema = {"subject": pl.String(), **{fact.name: physical_type(fact) for fact in rule.facts}, "event_day": pl.Int32()}
         self._asks_day = rule.needs_event_day or self.reader.needs_event_day
 
     def concerns(self, event: Known) -> bool:
@@ -81,7 +65,7 @@ class ActiveRule:
             strict=True,
         )
         return [
-            Outcome(subject, decision, amount, encode_receipt(missing, conditions, values_of_steps, values, told))
+            (subject, decision, amount, encode_receipt(missing, conditions, values_of_steps, values, told))
             for (subject, _), decision, amount, missing, conditions, values_of_steps, values, told in rows
         ]
 

@@ -73,7 +73,11 @@ def settle(
     """
     if amount_minor < 0:
         raise ValueError(f"{subject}: a decision of {amount_minor} minor units; nothing negative can be owed")
-    live, claim, orders, held_count = (before.live_minor, before.claim_minor, before.orders, before.held) if before else (0, 0, 0, 0)
+    if before is None:
+        owed = amount_minor if decision != Decision.UNDETERMINED else 0
+        after = Entitlement(subject, benefit_period_id, rule_id, decision, owed, owed, 0, 1 if owed else 0, 0, receipt)
+        return Settled(after, NewOrder(subject, 1, Kind.ORIGINAL, owed) if owed else None, (), 0)
+    live, claim, orders, held_count = before.live_minor, before.claim_minor, before.orders, before.held
     if decision == Decision.UNDETERMINED:
         after = Entitlement(subject, benefit_period_id, rule_id, decision, 0, live, 0, orders, held_count, receipt)
         return Settled(after, None, (), -claim)

@@ -157,6 +157,10 @@ class Question(msgspec.Struct, frozen=True):
     oldest_ms: int | None = None
 
 
+_Group = tuple[int | None, bool, frozenset[str] | None, tuple[tuple[int, str], ...]]
+"""(day, timeless, accepted statuses, (place, fact name) of each): questions that one look at an event's interval settles."""
+
+
 class Reader:
     """Reads the answers to fixed questions out of histories; made once, used for each subject.
 
@@ -168,21 +172,26 @@ class Reader:
         self.needs_event_day = any(question.day is None for question in questions)
         self._unknown: list[Value | None] = [None] * len(questions)
         self._untold: list[Known | None] = [None] * len(questions)
-        self._told: dict[str, list[tuple[int, str, int | None, bool, frozenset[str] | None]]] = {}
+        self._told: dict[str, list[_Group]] = {}
         self._until: dict[str, list[tuple[int, Question]]] = {}
+        self._names: dict[str, frozenset[str]] = {}
         self._oldest = [(index, question.oldest_ms) for index, question in enumerate(questions) if question.oldest_ms is not None]
+        groups: dict[tuple[str, int | None, bool, frozenset[str] | None], list[tuple[int, str]]] = {}
         for index, question in enumerate(questions):
             if question.until:
                 self._until.setdefault(question.registry, []).append((index, question))
             else:
-                self._told.setdefault(question.registry, []).append((index, question.name, question.day, question.timeless, question.accept))
+                groups.setdefault((question.registry, question.day, question.timeless, question.accept), []).append((index, question.name))
+        for (registry, day, timeless, accept), asked in groups.items():
+            self._told.setdefault(registry, []).append((day, timeless, accept, tuple(asked)))
+            self._names[registry] = self._names.get(registry, frozenset()) | {name for _, name in asked}
         self._registries = frozenset(self._told) | frozenset(self._until)
 
     def concerns(self, event: Known) -> bool:
         """Whether an event can change an answer."""
         if event.registry not in self._registries:
             return False
-        return bool(event.withdraws) or event.registry in self._until or any(asked[1] in event.values for asked in self._told[event.registry])
+        return bool(event.withdraws) or event.registry in self._until or not self._names[event.registry].isdisjoint(event.values)
 
     def event_day(self, history: History) -> int:
         """The day of the latest standing event of the registries asked: a function of what is known, not of arrival."""
@@ -193,11 +202,14 @@ class Reader:
         events, disputed = standing(history)
         answers, told = self._unknown.copy(), self._untold.copy()
         for event in events:  # in the order of sequence and id, so that the latest word is written last
-            registry, values, first, end, status = event.registry, event.values, event.valid_from, event.valid_to, event.status
-            for index, name, day, timeless, accept in self._told.get(registry, ()):
-                if name in values and (timeless or first <= (event_day if day is None else day) < end):
-                    answers[index] = values[name] if accept is None or status in accept else None
-                    told[index] = event
+            registry, values = event.registry, event.values
+            for day, timeless, accept, asked in self._told.get(registry, ()):
+                if timeless or event.valid_from <= (event_day if day is None else day) < event.valid_to:
+                    accepted = accept is None or event.status in accept
+                    for index, name in asked:
+                        if name in values:
+                            answers[index] = values[name] if accepted else None
+                            told[index] = event
             for index, question in self._until.get(registry, ()):
                 ends = values.get(question.until)
                 if ends is not None:

@@ -135,7 +135,7 @@ def _decided(installation: Installation) -> tuple[Check, Digest]:
             active = ActiveRule(rule, parse_period(period), installation.registries.catalogue)
             for chunk in _chunks(levels, 20_000):
                 asked: list[tuple[str, History]] = [(subject, decode_history(known[subject])) for subject, _, _ in chunk if subject in known]
-                again = {outcome.subject: (outcome.decision, outcome.amount_minor) for outcome in active.decide(asked)}
+                again = {subject: (decision, amount_minor) for subject, decision, amount_minor, _ in active.decide(asked)}
                 violations += [
                     f"{subject} {rule.benefit} {period}: kept as {(decision, owed_minor)}, decided now {again.get(subject, 'without facts')}"
                     for subject, decision, owed_minor in chunk

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from connectors.store.frames import FrameTransaction, Move
-from pipeline.accounts import Account, AccountPolicy, check, resolve
+from pipeline.accounts import ASSIGNMENT, Account, AccountPolicy, check, resolve
 from pipeline.decisions import ActiveRule, Outcome
 from pipeline.entitlements import Decision, Entitlement, NewOrder, settle
 from pipeline.facts import LAST_DAY, History, Question, Reader
@@ -23,6 +23,9 @@ DEATH = "residency.death_date"
 
 Place = tuple[HoldReason | None, Account | None]
 """Why an order may not leave, or the account it may go to."""
+
+NOWHERE: Place = (HoldReason.NO_ACCOUNT, None)
+_CODE = {reason: reason.value.encode() for reason in HoldReason}
 
 HeldRow = tuple[int, int, int, str]
 """(sequence, amount_minor, steps, reason) of a held order."""
@@ -184,9 +187,14 @@ class FrameOrders:
 
     def _place(self, rule: ActiveRule, history: History) -> Place:
         """Where an order may go now: why it may not, or the account."""
+        assigned = False
         for event in history:
-            if DEATH in event.values and self._alive.read(history)[0][0] is False:
+            if event.type == ASSIGNMENT:
+                assigned = True
+            elif DEATH in event.values and self._alive.read(history)[0][0] is False:
                 return HoldReason.PAYEE_DECEASED, None
+        if not assigned:
+            return NOWHERE
         assignment = resolve(history, rule.rule.benefit, self.today)
         reason = check(assignment, self.policy, rule.rule.currency, self.today, 1)
         return (None, assignment.account) if reason is None and assignment is not None else (reason, None)
@@ -202,50 +210,17 @@ class FrameOrders:
         if reason is None and above is not None and order.amount_minor > above:
             reason = HoldReason.ABOVE_REVIEW_LIMIT
         subject, sequence, kind, amount_minor, period_id = order.subject, order.sequence, order.kind, order.amount_minor, rule.benefit_period_id
-        identity = order_id(rule.rule.benefit, subject, rule.period.label, sequence)
-        print_ = fingerprint(kind, amount_minor, rule.rule.currency)
-        shard = self.transaction.shard
         if reason is not None or account is None:
             self._after[subject, period_id].held += 1
-            held_for = (reason or HoldReason.NO_ACCOUNT).value.encode()
-            return (
-                shard,
-                period_id,
-                sequence,
-                kind,
-                amount_minor,
-                rule.rule_id,
-                State.HELD,
-                State.HELD,
-                0,
-                0,
-                0,
-                identity,
-                print_,
-                subject.encode(),
-                held_for,
-                b"",
-            )
-        self.release_seq = seq = self.release_seq + 1
-        text = account.text().encode()
+            state, attempt, seq, held_for, text = State.HELD, 0, 0, _CODE[reason or HoldReason.NO_ACCOUNT], b""
+        else:
+            self.release_seq = seq = self.release_seq + 1
+            state, attempt, held_for, text = State.RELEASED, 1, b"", account.text().encode()
         return (
-            shard,
-            period_id,
-            sequence,
-            kind,
-            amount_minor,
-            rule.rule_id,
-            State.RELEASED,
-            State.RELEASED,
-            1,
-            0,
-            seq,
-            identity,
-            print_,
-            subject.encode(),
-            b"",
-            text,
-        )
+            self.transaction.shard, period_id, sequence, kind, amount_minor, rule.rule_id, state, state, attempt, 0, seq,
+            order_id(rule.rule.benefit, subject, rule.period.label, sequence), fingerprint(kind, amount_minor, rule.rule.currency),
+            subject.encode(), held_for, text,
+        )  # fmt: skip
 
     def _place_held(self, subject: str, rule: ActiveRule, row: HeldRow, reason: HoldReason | None, account: Account | None) -> None:
         sequence, amount_minor, steps, held_for = row

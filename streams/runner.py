@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -59,6 +60,8 @@ class _Apart:
         self._observer = observer
         self.positions: dict[tuple[str, int], int] = {}
         self._workers: list[tuple[BaseProcess, Pipe]] = []
+        # A frame is small: one thread decides it in less time than several take to agree, and the cores are the lanes'.
+        os.environ.setdefault("POLARS_MAX_THREADS", "1")
         context = multiprocessing.get_context("spawn")
         stack.callback(self._stop)
         for number in range(processes):
