@@ -59,6 +59,7 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.SENT, Step.ACCEPT): State.ACCEPTED,
     (State.SENT, Step.REJECT): State.REJECTED,
     (State.SENT, Step.SETTLE): State.SETTLED,
+    (State.RELEASED, Step.LOSE_SIGHT): State.UNKNOWN,
     (State.SENT, Step.LOSE_SIGHT): State.UNKNOWN,
     (State.UNKNOWN, Step.ACCEPT): State.ACCEPTED,
     (State.UNKNOWN, Step.REJECT): State.REJECTED,

@@ -33,6 +33,10 @@ from .topics import ORDERS, RECEIPTS
 log = structlog.get_logger("bank")
 
 _STEP = {"accepted": Step.ACCEPT, "rejected": Step.REJECT, "settled": Step.SETTLE, "returned": Step.RETURN}
+"""What an answer does to its order; a pending one does nothing yet."""
+
+DUPLICATES = frozenset({"AM05", "DUPL", "DU01", "DU02", "DU03", "DU04", "DU05"})
+"""ISO 20022 reasons by which a bank says that it has the order already: where the original stands is not known, it is never sent anew."""
 
 
 class BankDesk:
@@ -209,7 +213,8 @@ class BankDesk:
                 outcome: Outcome = "accepted" if message.accepts_unlisted else "rejected"
                 reason = "" if outcome == "accepted" else message.reason
                 said += [(order, outcome, reason) for identity, order in orders.items() if identity not in listed]
-            self._publish((order, _STEP[outcome], reason, message.message_id) for order, outcome, reason in said)
+            said = [(order, outcome, reason) for order, outcome, reason in said if outcome in _STEP]
+            self._publish((order, _step(outcome, reason), reason, message.message_id) for order, outcome, reason in said)
             self._count(said)
         return findings
 
@@ -237,6 +242,10 @@ class BankDesk:
         for shard, records in by_shard.items():
             self._writer.append(RECEIPTS, shard, records)
         self._writer.flush()
+
+
+def _step(outcome: str, reason: str) -> Step:
+    return Step.LOSE_SIGHT if outcome == "rejected" and reason in DUPLICATES else _STEP[outcome]
 
 
 def write_whole(path: Path, data: bytes) -> None:

@@ -57,9 +57,9 @@ class Bank(BaseModel):
     debtor_name: str = Field(default="Treasury", min_length=1, max_length=140, description="who pays, as the receiver reads it")
     debtor_account: SecretStr = Field(default=SecretStr("DK5000400440116243"), description="IBAN of the account that is debited")
     debtor_agent_bic: str = Field(
-        default="SANDDKK0", pattern=r"^[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?$", description="BIC of the bank that holds that account"
+        default="SBNKUS33", pattern=r"^[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?$", description="BIC of the bank that holds that account"
     )
-    bank_bic: str = Field(default="SANDDKK0", pattern=r"^[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?$", description="BIC of the bank that takes the files")
+    bank_bic: str = Field(default="SBNKUS33", pattern=r"^[A-Z0-9]{4}[A-Z]{2}[A-Z0-9]{2}([A-Z0-9]{3})?$", description="BIC of the bank that takes the files")
     batch_size: int = Field(default=5000, ge=1, le=100_000, description="orders in one bank file at most")
 
 
