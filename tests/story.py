@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import copy
 from datetime import date
 from functools import cache
 from pathlib import Path
@@ -245,7 +246,7 @@ class Story:
             self._lanes.close()
             self._lanes = None
 
-    def ask(self, query: str, *parameters: object) -> list[Row]:
+    def ask(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         """Rows of all servers."""
         return [row for connection in self.installation.store.servers("story") for row in connection.execute(query.encode(), parameters)]
 
@@ -256,12 +257,12 @@ class Story:
             " JOIN benefit_period USING (benefit_period_id) WHERE subject LIKE %s ORDER BY subject, benefit_period_id, sequence",
             subject,
         )
-        return [Order(row[0], row[1], row[2], Kind(row[3]), row[4], State(row[5]), *row[6:]) for row in rows]  # type: ignore[misc, arg-type]
+        return [Order(row[0], row[1], row[2], Kind(row[3]), row[4], State(row[5]), *row[6:]) for row in rows]
 
     def level(self, subject: str) -> Level:
         """The one entitlement of a subject."""
         ((decision, *minor),) = self.ask("SELECT decision, owed_minor, live_minor, claim_minor FROM entitlement WHERE subject = %s", subject)
-        return Level(Decision(decision), *minor)  # type: ignore[arg-type]
+        return Level(Decision(decision), *minor)
 
     def findings(self) -> set[tuple[str, str, str]]:
         """(kind, subject, ident) of what a person should look at."""
@@ -270,7 +271,7 @@ class Story:
     def dead_letters(self) -> list[DeadLetter]:
         """The records that broke their contract."""
         rows = self.ask("SELECT topic, record_offset, record_key, record_value, problems FROM dead_letter ORDER BY topic, shard, record_offset")
-        return [DeadLetter(*row) for row in rows]  # type: ignore[arg-type]
+        return [DeadLetter(*row) for row in rows]
 
     def audit(self, **more: Any) -> Audit:
         """The proof; every invariant must hold."""
@@ -285,6 +286,14 @@ class Story:
     def digest(self) -> Digest:
         """What is known and owed."""
         return digest_of(self.installation)
+
+    def copy(self, home: Path | None = None) -> Story:
+        """The same installation on a copy of its database, to be damaged; its lanes must be closed."""
+        copied = copy(self)
+        copied.urls = [database(url) for url in self.urls]
+        settings = self.installation.settings.model_copy(update={"home": home or self.installation.settings.home})
+        copied.installation = type(self.installation)(settings, Store(copied.urls, self.shards), self.installation.registries)
+        return copied
 
     def connection(self) -> Connection[Row]:
         """A connection of the first server's superuser."""
@@ -321,11 +330,11 @@ def server() -> EmbeddedPostgres:
 _numbers = itertools.count(1)
 
 
-def database() -> str:
-    """The URL of a new, migrated, empty database."""
-    name = f"story_{next(_numbers)}"
+def database(of: str = "") -> str:
+    """The URL of a new database: migrated and empty, or a copy of another one that nobody is connected to."""
+    name, pattern = f"story_{next(_numbers)}", of.partition("@/")[2].partition("?")[0] or "pattern"
     with connect(server().url, "story") as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE pattern".encode())
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {pattern}".encode())
     return _url(server(), name)
 
 

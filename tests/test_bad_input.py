@@ -115,7 +115,7 @@ def test_an_event_id_reused_with_other_content_is_a_conflict_and_not_lost(tale: 
 
 # What comes from the bank as messages.
 
-ANSWERS = {
+ANSWERS: dict[str, tuple[dict[str, object], str]] = {
     "an order that there is not": ({"sequence": 7}, "there is no order 7 of anna for us-eip1 once"),
     "a person of whom nobody knows": ({"subject": "nobody"}, "there is no order 1 of nobody"),
     "a benefit that nobody pays": ({"benefit": "us-eip9"}, "us-eip9 once"),
