@@ -170,6 +170,8 @@ def test_any_small_log_in_any_order_leaves_the_same_known_and_owed(two_shapes: t
         three.hears(again[cut:])
         known = "SELECT f.subject, history, decision, owed_minor FROM facts AS f JOIN entitlement USING (shard, subject) WHERE f.subject LIKE %s ORDER BY 1"
         assert one.ask(known, f"run{run}-%") == three.ask(known, f"run{run}-%")
+        assigned = "SELECT account_key, subject FROM account_holder WHERE subject LIKE %s ORDER BY 1, 2"
+        assert one.ask(assigned, f"run{run}-%") == three.ask(assigned, f"run{run}-%")
         for story in two_shapes:
             sums = "SELECT sum(amount_minor) FROM payment_order AS o WHERE o.subject = e.subject AND state <> 9"
             unlevel = f"SELECT subject FROM entitlement AS e WHERE subject LIKE %s AND decision <> 2 AND owed_minor <> coalesce(({sums}), 0) - claim_minor"
