@@ -119,7 +119,11 @@ def resolve(events: Sequence[Known], benefit: str, day: int) -> Assignment | Non
 
     Where there is no ordinary account the unusable one is returned, so that `check` can say what is wrong with it.
     """
-    slots, disputed = _slots(events)
+    said = [event for event in events if event.type == ASSIGNMENT or event.withdraws]
+    if len(said) == 1 and said[0].type == ASSIGNMENT:  # nearly everybody: one account, never disputed
+        event = said[0]
+        return _assignment(event, event, False) if event.values.get("account.benefit", ORDINARY) in (ORDINARY, benefit) else None
+    slots, disputed = _slots(said)
     own = _chosen(slots.get(benefit), day, disputed)
     if own is not None and own.usable(day) and not own.disputed:
         return own
@@ -128,7 +132,10 @@ def resolve(events: Sequence[Known], benefit: str, day: int) -> Assignment | Non
 
 def account_keys(events: Sequence[Known]) -> frozenset[bytes]:
     """The keys of the accounts that a subject holds: the latest of each slot, unless it is closed."""
-    slots, _ = _slots(events)
+    said = [event for event in events if event.type == ASSIGNMENT or event.withdraws]
+    if not said:
+        return _NOBODYS
+    slots, _ = _slots(said)
     latest = [max(slot, key=_order).values for slot in slots.values()]
     return frozenset(_account(values).key() for values in latest if values["account.status"] != "closed")
 
@@ -185,9 +192,8 @@ def is_routing_number(routing: str) -> bool:
     return bool(rtn.is_valid(routing))
 
 
-def _slots(events: Sequence[Known]) -> tuple[dict[str, list[Known]], set[tuple[str, str]]]:
-    """The standing assignments of each slot, and which event ids are disputed."""
-    said = [event for event in events if event.type == ASSIGNMENT or event.withdraws]
+def _slots(said: Sequence[Known]) -> tuple[dict[str, list[Known]], set[tuple[str, str]]]:
+    """The standing assignments of each slot, out of assignments and corrections, and which event ids are disputed."""
     disputed: set[tuple[str, str]] = set()
     if len(said) > 1 or (said and said[0].withdraws):
         told, disputed = standing(tuple(said))
@@ -211,7 +217,6 @@ def _chosen(slot: list[Known] | None, day: int, disputed: set[tuple[str, str]]) 
     if slot is None:
         return None
     latest = since = slot[0]
-    account = _account(latest.values)
     if len(slot) > 1:
         begun = sorted([event for event in slot if event.valid_from <= day] or slot, key=_order, reverse=True)
         latest = since = begun[0]
@@ -220,8 +225,15 @@ def _chosen(slot: list[Known] | None, day: int, disputed: set[tuple[str, str]]) 
             if earlier.values["account.status"] != "active" or _account(earlier.values) != account:
                 break
             since = earlier
+    return _assignment(latest, since, (latest.registry, latest.id) in disputed)
+
+
+def _assignment(latest: Known, since: Known, disputed: bool) -> Assignment:
     values = latest.values
     return Assignment(
-        account, cast(str, values["account.status"]), latest.valid_from, latest.valid_to, max(since.valid_from, since.time_ms // DAY_MS),
-        cast(str, values.get("account.holder", "not_asked")), cast(str, values.get("account.benefit", ORDINARY)), (latest.registry, latest.id) in disputed,
+        _account(values), cast(str, values["account.status"]), latest.valid_from, latest.valid_to, max(since.valid_from, since.time_ms // DAY_MS),
+        cast(str, values.get("account.holder", "not_asked")), cast(str, values.get("account.benefit", ORDINARY)), disputed,
     )  # fmt: skip
+
+
+_NOBODYS: frozenset[bytes] = frozenset()

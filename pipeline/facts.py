@@ -87,6 +87,8 @@ def join(history: History, events: Sequence[Known]) -> tuple[History, list[Dispo
     """The union of a history and further events, and for each of these whether it was new, known, or in conflict."""
     if not history and len(events) == 1:
         return (events[0],), [Disposition.APPLIED]
+    if len(events) == 1 and not any(known.id == events[0].id for known in history):
+        return tuple(sorted((*history, events[0]), key=_ORDER)), [Disposition.APPLIED]
     digests: dict[tuple[str, str], set[bytes]] = {}
     for known in history:
         digests.setdefault((known.registry, known.id), set()).add(known.digest)
