@@ -144,7 +144,8 @@ def _unanswered(installation: Installation) -> bool:
 @contextmanager
 def _bank(settings: Settings, seed: int) -> Iterator[None]:
     """The sandbox bank, a process of its own that speaks files."""
-    command = [sys.executable, "-m", "streams.cli", "sandbox-bank", "--home", str(settings.home), "--seed", str(seed), "--bank", settings.bank.bank_bic]
+    options = ("--home", str(settings.home), "--seed", str(seed), "--bank", settings.bank.bank_bic, "--exceptions-only")
+    command = [sys.executable, "-m", "streams.cli", "sandbox-bank", *options]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True) as bank:
         try:
             yield

@@ -44,6 +44,7 @@ class Lanes:
         self._installation, self._rules, self._shards, self._observer, self._today = installation, rules, tuple(shards), observer, today
         self._readers = {(topic, shard): LogReader(installation.log_directory, topic, shard) for shard in shards for topic in TOPICS}
         self._lanes: dict[int, Lane] = {}
+        self._turn = 0
         self._stack = ExitStack()
 
     @property
@@ -55,15 +56,15 @@ class Lanes:
         """Takes the shards over, decides whom a new rule has not decided yet, and looks at the held orders again."""
         self._stack.close()
         owner = f"{os.uname().nodename}:{os.getpid()}"
-        for url in dict.fromkeys(self._installation.store.url_of(shard) for shard in self._shards):
-            connection = self._stack.enter_context(connect(url, f"payout lanes {os.getpid()}", lane=True))
-            for shard in self._shards:
-                if self._installation.store.url_of(shard) == url:
-                    self._lanes[shard] = Lane.take_over(
-                        connection, shard, owner,
-                        registries=self._installation.registries, rules=self._rules,
-                        policy=self._installation.policy, observer=self._observer, today=self._today,
-                    )  # fmt: skip
+        store = self._installation.store
+        connections = {url: self._stack.enter_context(connect(url, f"payout lanes {os.getpid()}", lane=True)) for url in store.urls}
+        for shard in self._shards:
+            own = store.url_of(shard)
+            self._lanes[shard] = Lane.take_over(
+                connections[own], shard, owner, [connection for url, connection in connections.items() if url != own],
+                registries=self._installation.registries, rules=self._rules,
+                policy=self._installation.policy, observer=self._observer, today=self._today,
+            )  # fmt: skip
         failpoint("claimed")
         for shard, lane in self._lanes.items():
             for rule in self._rules:
@@ -73,16 +74,24 @@ class Lanes:
             lane.review_held()
 
     def step(self) -> int:
-        """Takes at most one frame of each topic of each shard; gives the number of records."""
+        """Takes at most one frame of each topic of the next shard that has any; gives the number of records, 0 if no shard had one."""
+        for _ in self._shards:
+            shard = self._shards[self._turn]
+            self._turn = (self._turn + 1) % len(self._shards)
+            taken = self._take_turn(shard, self._lanes[shard])
+            if taken:
+                return taken
+        return 0
+
+    def _take_turn(self, shard: int, lane: Lane) -> int:
         taken = 0
-        for shard, lane in self._lanes.items():
-            for topic in TOPICS:
-                started = time.perf_counter()
-                frame = self._readers[topic, shard].read(lane.position(topic), max_records=self._installation.settings.frame_records)
-                if frame.values:
-                    lane.take(topic, frame.first_offset, list(zip(frame.keys, frame.values, strict=True)))
-                    self._observer.observe(STORE_TRANSACTION, time.perf_counter() - started)
-                    taken += len(frame.values)
+        for topic in TOPICS:
+            started = time.perf_counter()
+            frame = self._readers[topic, shard].read(lane.position(topic), max_records=self._installation.settings.frame_records)
+            if frame.values:
+                lane.take(topic, frame.first_offset, list(zip(frame.keys, frame.values, strict=True)))
+                self._observer.observe(STORE_TRANSACTION, time.perf_counter() - started)
+                taken += len(frame.values)
         return taken
 
     def patient_claim(self) -> None:
