@@ -23,7 +23,7 @@ def test_every_named_point_is_tried() -> None:
 def test_a_kill_on_the_way_out_and_one_in_the_bank_and_one_on_the_way_back_change_nothing(
     undisturbed: Ground, outward: str, bank: str | None, answers: str | None
 ) -> None:
-    crashes = [undisturbed.point(outward, 0.5)]
+    crashes = [Crash(0, undisturbed.pass_in_phase(0, outward, 0.5))]
     if bank:
         crashes.append(undisturbed.point(bank, 0.5))
     crashes.append(undisturbed.point(answers, 0.5) if answers else undisturbed.moment(OUTWARD.index(outward), phase=2))
