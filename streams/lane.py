@@ -10,6 +10,7 @@ import structlog
 
 from connectors.failpoints import failpoint
 from connectors.store.frames import Claim, FrameTransaction, claim, frame_transaction, work_transaction
+from connectors.store.rulebook import benefit_periods
 from connectors.store.servers import Connection, Row
 from pipeline.accounts import ASSIGNMENT, AccountPolicy, account_keys
 from pipeline.decisions import ActiveRule
@@ -48,14 +49,16 @@ class Lane:
         self.connection, self.claim, self.registries, self.policy, self.observer = connection, held, registries, policy, observer
         self.rules = {rule.benefit_period_id: rule for rule in rules}
         self.today = today
-        self._periods = {(rule.rule.benefit, rule.period.label): rule.benefit_period_id for rule in rules}
+        self._periods = benefit_periods(connection)
         self._topic_of = {registry.name: registry.topic for registry in registries.registries}
         self._alive = alive_reader()
 
     @classmethod
-    def take_over(cls, connection: Connection[Row], shard: int, owner: str, **wiring: object) -> Lane:
-        """Claims the shard and makes its lane."""
-        return cls(connection, claim(connection, shard, owner, TOPICS), **wiring)  # type: ignore[arg-type]
+    def take_over(cls, connection: Connection[Row], shard: int, owner: str, elsewhere: Sequence[Connection[Row]] = (), **wiring: object) -> Lane:
+        """Claims the shard and makes its lane; `elsewhere` are connections to the store's other servers."""
+        held = claim(connection, shard, owner, TOPICS)
+        held.elsewhere = elsewhere
+        return cls(connection, held, **wiring)  # type: ignore[arg-type]
 
     def position(self, topic: str) -> int:
         """The next offset to take."""
@@ -208,7 +211,7 @@ class Lane:
                 answer = decode_answer(value)
                 period_id = self._periods.get((answer.benefit, answer.period))
                 if period_id is None:
-                    raise Malformed([Problem("benefit", f"no active rule for {answer.benefit} {answer.period}")])
+                    raise Malformed([Problem("benefit", f"nothing was ever ordered for {answer.benefit} {answer.period}")])
             except Malformed as malformed:
                 dead.append((offset, key, value, problems_json(malformed)))
                 continue

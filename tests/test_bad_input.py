@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from story import Said, Story, Tale, account, answer, income, person, resident, tale
+from story import LAW, TAXCALC, Said, Story, Tale, account, answer, income, person, resident, tale
 
 from connectors.sandbox_bank import Behaviour, SandboxBank
 from pipeline.orders import State
@@ -175,6 +175,17 @@ def test_an_answer_told_twice_counts_once(tale: Tale) -> None:
     assert story.dead_letters() == []
     assert story.ask("SELECT sum(applied), sum(duplicate) FROM frame WHERE topic = %s", RECEIPTS) == [(3, 7)]
     assert [order.state for order in story.orders()] == [State.SETTLED]
+
+
+def test_answers_about_a_benefit_that_is_no_longer_in_force_still_move_its_orders(tale: Tale) -> None:
+    story = tale(rules=(LAW, TAXCALC))
+    story.hears(person("anna"))
+    orders = story.orders()
+    story.restart([LAW])
+    story.hears([answer(order, step) for order in orders for step in ("send", "settle")])
+    assert story.dead_letters() == []
+    assert [(order.benefit, order.state) for order in story.orders()] == [("us-eip1", State.SETTLED), ("us-eip1-taxcalc", State.SETTLED)]
+    assert [check.id for check in story.examine().checks if not check.ok] == ["sent"]
 
 
 # What comes from the bank as files.

@@ -11,6 +11,7 @@ from story import LAW, ROUTING, TAXCALC, Said, Tale, account, death, income, per
 from pipeline.accounts import AccountPolicy
 from pipeline.holds import HoldReason
 from pipeline.orders import State
+from pipeline.sharding import shard_of
 
 __all__ = ["tale"]
 
@@ -162,6 +163,16 @@ def test_orders_held_for_a_shared_account_leave_when_it_is_no_longer_shared(tale
     assert sorted(order.account for order in story.orders()) == [f"us:{ROUTING}:7654321", *[f"us:{ROUTING}:99999999"] * 3]
     story.restart()
     assert story.ask("SELECT count(*) FROM order_history WHERE step = 'release'") == [(4,)]
+    story.audit()
+
+
+def test_an_account_is_shared_whichever_shards_and_servers_its_people_live_on(tale: Tale) -> None:
+    story = tale(shards=4, servers=2)
+    people = [*(name for name in "abcdefgh" if shard_of(name, 4) % 2)][:2] + [*(name for name in "abcdefgh" if not shard_of(name, 4) % 2)][:2]
+    story.hears(account(who, number="99999999") for who in people)
+    story.hears(resident(who) for who in people)
+    story.hears(income(who, 30_000) for who in people)
+    assert [(order.state, order.reason) for order in story.orders()] == [(State.HELD, HoldReason.ACCOUNT_SHARED)] * 4
     story.audit()
 
 

@@ -23,12 +23,16 @@ class Replaced(RuntimeError):
 
 @dataclass(slots=True)
 class Claim:
-    """A shard as it was claimed: the epoch that fences others, the last outbox number, the next offset of each topic."""
+    """A shard as it was claimed: the epoch that fences others, the last outbox number, the next offset of each topic.
+
+    `elsewhere` are connections to the other servers of the store, for what is counted over all of them.
+    """
 
     shard: int
     epoch: int
     release_seq: int
     positions: dict[str, int] = field(default_factory=dict)
+    elsewhere: Sequence[Connection[Row]] = ()
 
 
 class Move(NamedTuple):
@@ -137,8 +141,8 @@ class FrameTransaction:
         self.topic, self.first_offset, self.end_offset = topic, first_offset, end_offset
         self.shard = held.shard
 
-    def _fetch(self, query: str, parameters: Sequence[object]) -> list[tuple[object, ...]]:
-        with self.connection.cursor(binary=True) as cursor:
+    def _fetch(self, query: str, parameters: Sequence[object], connection: Connection[Row] | None = None) -> list[tuple[object, ...]]:
+        with (connection or self.connection).cursor(binary=True) as cursor:
             return cursor.execute(query.encode(), parameters).fetchall()
 
     def histories(self, subjects: Sequence[str]) -> dict[str, bytes]:
@@ -261,8 +265,13 @@ class FrameTransaction:
         STEP.write(self.connection, rows)
 
     def holders(self, account_keys: Sequence[bytes]) -> dict[bytes, int]:
-        """How many subjects have each account assigned."""
-        return dict(self._fetch("SELECT account_key, count(*) FROM account_holder WHERE account_key = ANY(%s) GROUP BY account_key", (blobs(account_keys),)))  # type: ignore[arg-type]
+        """How many subjects have each account assigned, on whichever server they live."""
+        query, keys = "SELECT account_key, count(*) FROM account_holder WHERE account_key = ANY(%s) GROUP BY account_key", (blobs(account_keys),)
+        counts: dict[bytes, int] = dict(self._fetch(query, keys))  # type: ignore[arg-type]
+        for connection in self.claim.elsewhere:
+            for key, count in self._fetch(query, keys, connection):
+                counts[key] = counts.get(key, 0) + count  # type: ignore[index, call-overload]
+        return counts
 
     def change_holders(self, gone: Sequence[tuple[bytes, str]], come: Sequence[tuple[bytes, str]]) -> None:
         """Assignments of accounts (key, subject) that ended and that began."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .servers import Store, StoreError, connect
+from .servers import Connection, Row, Store, StoreError, connect
 
 
 class Numbers(NamedTuple):
@@ -45,3 +45,9 @@ def enlist(store: Store, *, rule_hash: str, benefit: str, document: str, period:
                 "INSERT INTO benefit_period VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING", (numbers.benefit_period_id, benefit, period, currency)
             )
     return numbers
+
+
+def benefit_periods(connection: Connection[Row]) -> dict[tuple[str, str], int]:
+    """The number of every (benefit, period) that has ever been decided, in force or not."""
+    rows = connection.execute("SELECT benefit, period, benefit_period_id FROM benefit_period")
+    return {(str(benefit), str(period)): int(str(number)) for benefit, period, number in rows}
