@@ -254,6 +254,7 @@ def documents(connection: Connection[Row]) -> dict[int, str]:
 def standing_documents(connection: Connection[Row]) -> dict[tuple[str, str], str]:
     """The document that decides each (benefit, period)."""
     rows = connection.execute(
-        "SELECT DISTINCT b.benefit, b.period, r.document FROM activation AS a JOIN benefit_period AS b USING (benefit_period_id) JOIN rule_document AS r USING (rule_id)"
+        "SELECT DISTINCT b.benefit, b.period, r.document FROM activation AS a"
+        " JOIN benefit_period AS b USING (benefit_period_id) JOIN rule_document AS r USING (rule_id)"
     )
     return {(str(benefit), str(period)): str(document) for benefit, period, document in rows}
