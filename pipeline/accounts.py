@@ -17,7 +17,7 @@ from schwifty import IBAN
 from stdnum.us import rtn
 
 from .bank_days import Calendar, bank_day_after
-from .facts import DAY_MS, Known, standing
+from .facts import DAY_MS, Known, encode_history, standing
 from .holds import HoldReason
 from .problems import Malformed, Problem
 
@@ -205,7 +205,7 @@ def _slots(said: Sequence[Known]) -> tuple[dict[str, list[Known]], set[tuple[str
 
 
 def _order(event: Known) -> tuple[int, str, bytes]:
-    return event.sequence, event.id, event.digest
+    return event.sequence, event.id, encode_history((event,))
 
 
 def _account(values: Mapping[str, object]) -> Account:

@@ -38,14 +38,13 @@ def day_date(number: int) -> date:
 class Known(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One event as it is kept: what a registry said of a subject, for which days, and how sure it is.
 
-    `registry` is the registry document's name, `digest` 8 bytes over the whole content: the same (registry, id) with
-    another digest is a conflict. `values` maps fact names (``tax.agi``) to money in minor units, numbers, days, yes/no or
-    text. A correction has `withdraws` (the id of an event of the same registry) and no values.
+    `registry` is the registry document's name; the same (registry, id) with any other content is a conflict. `values` maps
+    fact names (``tax.agi``) to money in minor units, numbers, days, yes/no or text. A correction has `withdraws` (the id of an
+    event of the same registry) and no values.
     """
 
     sequence: int
     id: str
-    digest: bytes
     registry: str
     type: str
     time_ms: int
@@ -57,11 +56,11 @@ class Known(msgspec.Struct, array_like=True, frozen=True, gc=False):
 
 
 History = tuple[Known, ...]
-"""The events known of one subject, in the order (registry, sequence, id, digest), each once."""
+"""The events known of one subject, in the order (registry, sequence, id, encoded content), each once."""
 
 _ENCODER = msgspec.msgpack.Encoder(order="deterministic")
 _DECODER = msgspec.msgpack.Decoder(tuple[Known, ...])
-_ORDER = attrgetter("registry", "sequence", "id", "digest")
+_ORDER = attrgetter("registry", "sequence", "id")
 
 
 def encode_history(history: History) -> bytes:
@@ -89,36 +88,34 @@ def join(history: History, events: Sequence[Known]) -> tuple[History, list[Dispo
         return (events[0],), [Disposition.APPLIED]
     if len(events) == 1 and not any(known.id == events[0].id for known in history):
         return tuple(sorted((*history, events[0]), key=_ORDER)), [Disposition.APPLIED]
-    digests: dict[tuple[str, str], set[bytes]] = {}
+    contents: dict[tuple[str, str], list[Known]] = {}
     for known in history:
-        digests.setdefault((known.registry, known.id), set()).add(known.digest)
+        contents.setdefault((known.registry, known.id), []).append(known)
     fresh: list[Known] = []
     dispositions: list[Disposition] = []
     for event in events:
-        seen = digests.get((event.registry, event.id))
-        if seen is None:
-            digests[event.registry, event.id] = {event.digest}
-            disposition = Disposition.APPLIED
-        elif event.digest in seen:
+        seen = contents.setdefault((event.registry, event.id), [])
+        if event in seen:
             dispositions.append(Disposition.DUPLICATE)
             continue
-        else:
-            seen.add(event.digest)
-            disposition = Disposition.CONFLICT
+        dispositions.append(Disposition.CONFLICT if seen else Disposition.APPLIED)
+        seen.append(event)
         fresh.append(event)
-        dispositions.append(disposition)
     if not fresh:
         return history, dispositions
-    return tuple(sorted((*history, *fresh), key=_ORDER)), dispositions
+    joined = sorted((*history, *fresh), key=_ORDER)
+    if len(contents) < len(joined):  # contents that share sequence and id stand in the order of their bytes
+        joined.sort(key=lambda known: (known.registry, known.sequence, known.id, _ENCODER.encode(known)))
+    return tuple(joined), dispositions
 
 
 def disputed_ids(history: History) -> set[tuple[str, str]]:
     """The (registry, id) pairs that came with more than one content and have not been withdrawn."""
-    seen: dict[tuple[str, str], bytes] = {}
+    seen: set[tuple[str, str]] = set()
     disputed: set[tuple[str, str]] = set()
     for known in history:
-        if seen.setdefault((known.registry, known.id), known.digest) != known.digest:
-            disputed.add((known.registry, known.id))
+        identity = known.registry, known.id
+        (disputed if identity in seen else seen).add(identity)
     return disputed - withdrawn_ids(history) if disputed else disputed
 
 

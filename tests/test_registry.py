@@ -12,7 +12,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from connectors.registries import load_registries
-from pipeline.facts import FIRST_DAY, LAST_DAY, Known, day, day_date
+from pipeline.facts import FIRST_DAY, LAST_DAY, Known, day, day_date, encode_history
 from pipeline.problems import Malformed
 from pipeline.registry import Event, EventType, Field, Registries, event_schema, facts_page, load_registry
 from pipeline.registry.fields import CORRECTION, MAX_MESSAGE_BYTES
@@ -134,24 +134,25 @@ def test_a_sequence_counts_as_a_number_and_is_zero_where_it_is_absent():
 def test_a_time_is_the_same_instant_whatever_its_offset(time):
     moment = decoded(assessment(time=time)).known
     assert moment.time_ms == 1585299600250
-    assert moment.digest == decoded(assessment(time="2020-03-27T09:00:00.25Z")).known.digest
+    assert moment == decoded(assessment(time="2020-03-27T09:00:00.25Z")).known
 
 
-# The digest
+# What makes two messages the same
 
 
-def test_the_digest_does_not_depend_on_how_the_message_is_written():
+def test_what_is_kept_does_not_depend_on_how_the_message_is_written():
     message = assessment()
-    digest = decoded(message).known.digest
+    kept = decoded(message)
     turned = dict(reversed(message.items())) | {"data": dict(reversed(message["data"].items()))}
     escaped = written(message).replace(b"final", b"fin\\u0061l")
     spaced = json.dumps(turned, indent=3).encode()
-    assert {decoded(other).known.digest for other in (written(turned), escaped, spaced)} == {digest}
+    assert [decoded(other) for other in (written(turned), escaped, spaced)] == [kept] * 3
+    assert len({encode_history((decoded(other).known,)) for other in (written(turned), escaped, spaced)}) == 1
 
 
-def test_the_digest_covers_the_content_and_not_the_transport():
-    digest = decoded(assessment()).known.digest
-    assert decoded(assessment(traceparent="00-1-2-01", datacontenttype="application/json")).known.digest == digest
+def test_what_is_kept_covers_the_content_and_not_the_transport():
+    kept = decoded(assessment())
+    assert decoded(assessment(traceparent="00-1-2-01", datacontenttype="application/json")) == kept
     for change in (
         {"agi": {"minor": 8119487, "currency": "USD"}},
         {"sequence": "42"},
@@ -159,7 +160,11 @@ def test_the_digest_covers_the_content_and_not_the_transport():
         {"status": "estimated"},
         {"time": "2020-03-27T09:00:01Z"},
     ):
-        assert decoded(assessment(**change)).known.digest != digest
+        assert decoded(assessment(**change)) != kept
+
+
+def test_saying_what_absence_means_is_saying_the_same():
+    assert decoded(assessment(claimed_as_dependent=False)) == decoded(assessment())
 
 
 # Refusals

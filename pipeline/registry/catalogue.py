@@ -39,6 +39,7 @@ class Registries:
             raise Malformed(problems)
         self._types: dict[str, dict[str, tuple[Registry, EventType]]] = {}
         self._readers: dict[tuple[str, str], Reader] = {}
+        self._likely: Reader = _none
         for registry in self.registries:
             for event in registry.event_types():
                 self._types.setdefault(event.name, {})[registry.source] = (registry, event)
@@ -54,14 +55,30 @@ class Registries:
             raise Malformed([Problem("", f"the message is {len(raw):,} bytes, the limit is {MAX_MESSAGE_BYTES:,}", "Send one event per message.")])
         parser_said = "it breaks the contract of its type"
         try:
-            envelope = decode_envelope(raw)
-            read = self._readers.get((envelope.type, envelope.source))
-            event = read(envelope, raw) if read is not None else None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            event, parser_said = None, str(error)
+            event = self._likely(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            event, parser_said = self._decode_other(raw, parser_said)
         if event is None:
             raise Malformed(problems_of(raw, self._types) or [Problem("", f"the message is refused: {parser_said}")])
         return event
 
+    def _decode_other(self, raw: bytes, parser_said: str) -> tuple[Event | None, str]:
+        """Finds the reader of a message that is not of the type that came before; or what the parser says of it."""
+        try:
+            envelope = decode_envelope(raw)
+            read = self._readers.get((envelope.type, envelope.source))
+            if read is None:
+                return None, parser_said
+            event = read(raw)
+            self._likely = read  # a topic brings one type after another of the same, so the next message is most likely this
+            return event, parser_said
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return None, str(error)
+
     def _is_clean(self, raw: bytes) -> bool:
         return not problems_of(raw, self._types)
+
+
+def _none(raw: bytes) -> Event | None:
+    """The reader before the first message."""
+    raise msgspec.DecodeError("no message has been read yet")

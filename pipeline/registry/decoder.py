@@ -1,17 +1,16 @@
 """The fast reading of a message: bytes in, an `Event` out, or None where something is wrong that `refusal` then explains.
 
 Each event type of each source gets a msgspec struct made from its fields, so that JSON is parsed and checked in one pass.
-The message is written out again in canonical form: fields in a fixed order, nothing but content. Of those bytes the digest
-is taken, and they tell whether a key stood twice, since a parser keeps the last one only: a message as long as its
-canonical form has no room for a second key, and one without backslashes has as many quotes as its keys and texts need.
+A message is written out again in canonical form, fields in a fixed order and nothing but content, to tell whether a key stood
+twice, since a parser keeps the last one only: a message as long as its canonical form has no room for a second key, and one
+without backslashes has as many quotes as its keys and texts need.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache, partial
-from hashlib import blake2b
 from operator import attrgetter
 from typing import Annotated, Any, Literal
 
@@ -23,7 +22,6 @@ from pipeline.facts import EPOCH, FIRST_DAY, LAST_DAY, Known, Value, day
 from .fields import CODE, CORRECTION, MAX_ID, MAX_SUBJECT, MAX_TEXT, TEXT, EventType, Field, Registry
 
 TIME_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-DAY_MS = 86_400_000
 OLDEST_YEAR, NEWEST_YEAR = 1900, 2999
 
 Word = Annotated[str, Meta(min_length=1, max_length=MAX_TEXT)]
@@ -36,7 +34,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     known: Known
 
 
-class Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+class Envelope(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=False):
     """The attributes of a CloudEvents 1.0 message; the last ones describe its transport and are no content."""
 
     specversion: Literal["1.0"]
@@ -45,7 +43,7 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     type: str
     subject: Annotated[str, Meta(min_length=1, max_length=MAX_SUBJECT)]
     time: Annotated[datetime, Meta(tz=True)]
-    data: Any  # the raw bytes while decoding, the struct of the event type afterwards
+    data: msgspec.Raw
     sequence: str | UnsetType = UNSET
     datacontenttype: Literal["application/json"] | UnsetType = UNSET
     dataschema: Word | UnsetType = UNSET
@@ -54,66 +52,57 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     tracestate: Word | UnsetType = UNSET
 
 
-class _RawEnvelope(Envelope, forbid_unknown_fields=True, gc=False):
-    data: msgspec.Raw
-
-
 Check = Callable[[bytes], bool]
-Reader = Callable[[Envelope, bytes], Event | None]
+Reader = Callable[[bytes], Event | None]
+"""Reads a message of one type and source; raises msgspec's errors where it is another's."""
 
-decode_envelope: Callable[[bytes], Envelope] = msgspec.json.Decoder(_RawEnvelope).decode
+decode_envelope: Callable[[bytes], Envelope] = msgspec.json.Decoder(Envelope).decode
 _encode = msgspec.json.Encoder().encode
-fresh_digest = blake2b(digest_size=8).copy
-transport = attrgetter("datacontenttype", "dataschema", "partitionkey", "traceparent", "tracestate")
-NO_TRANSPORT = (UNSET,) * 5
+_MILLISECOND = timedelta(milliseconds=1)
+_OLDEST_MS, _NEWEST_MS = ((datetime(year, 1, 1, tzinfo=UTC) - TIME_EPOCH) // _MILLISECOND for year in (OLDEST_YEAR, NEWEST_YEAR + 1))
 
 
 def reader(registry: Registry, event: EventType, is_clean: Check) -> Reader:
     """The function that reads messages of one event type; `is_clean` is asked where only a full parse can tell."""
     shape = _shape(event, not registry.ignores_unknown)
-    decode_data = msgspec.json.Decoder(shape.data_type).decode
+    fields = [("source", Literal[registry.source]), ("type", Literal[event.name]), ("data", shape.data_type)]
+    message_type = msgspec.defstruct(event.name, fields, bases=(Envelope,), forbid_unknown_fields=True, kw_only=True, gc=False)
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(message_type).decode
     get, named, finish = shape.get, shape.named, _finisher(event)
     valid_time, status_of = _valid_time(event, shape), shape.getter(event.status)
     name, type_name = registry.name, event.name
+    corrects = type_name == CORRECTION
     to_dict = partial(to_builtins, builtin_types=(date,)) if any(field.type == "date" for field in event.fields) else to_builtins
     absent = [(field.fact, field.absent_means) for field in event.fields if field.absent_means is not None]
 
-    def read(envelope: Envelope, raw: bytes) -> Event | None:
-        data = envelope.data = decode_data(envelope.data)
-        sequence = "0" if envelope.sequence is UNSET else envelope.sequence
-        time = envelope.time
-        codes = f"{envelope.id}{envelope.subject}{sequence}"
+    def read(raw: bytes) -> Event | None:
+        message = decode(raw)
+        data, sequence, identity, subject = message.data, message.sequence, message.id, message.subject
+        if sequence is UNSET:
+            sequence = "0"
+        codes = f"{identity}{subject}{sequence}"
         if not (codes.isascii() and codes.isprintable() and " " not in codes and sequence.isdigit() and len(sequence) <= 18):
             return None
-        if not OLDEST_YEAR <= time.year <= NEWEST_YEAR:
+        time_ms = (message.time - TIME_EPOCH) // _MILLISECOND
+        if not _OLDEST_MS <= time_ms < _NEWEST_MS:
             return None
         values: dict[str, Value] = to_dict(named(*get(data)))
-        interval = valid_time(data)
-        if interval[0] >= interval[1] or (finish is not None and not finish(values)):
+        first, end = valid_time(data)
+        if first >= end or (finish is not None and not finish(values)):
             return None
-        if time.tzinfo is not UTC:
-            envelope.time = time = time.astimezone(UTC)
-        canonical = _encode(envelope)
-        if (len(raw) != len(canonical) or time.microsecond) and not _single_keys(raw, canonical) and not is_clean(raw):
+        canonical = _encode(message)
+        if (len(raw) != len(canonical) or message.time.microsecond) and not _single_keys(raw, canonical) and not is_clean(raw):
             return None
-        if transport(envelope) != NO_TRANSPORT:
-            canonical = _content(envelope)
-        state = fresh_digest()
-        state.update(canonical)
-        since = time - TIME_EPOCH
-        time_ms = since.days * DAY_MS + since.seconds * 1000 + since.microseconds // 1000
         withdraws = ""
-        if type_name == CORRECTION:
-            withdraws = str(values.pop("data.withdraws"))
-            values.clear()
-            if withdraws == envelope.id:
+        if corrects:
+            withdraws, values = str(values["data.withdraws"]), {}
+            if withdraws == identity:
                 return None
         for fact, means in absent:
             if fact not in values:
                 values[fact] = means
         status = status_of(data) if status_of is not None else "final"
-        known = Known(int(sequence), envelope.id, state.digest(), name, type_name, time_ms, interval[0], interval[1], status, values, withdraws)
-        return Event(envelope.subject, known)
+        return Event(subject, Known(int(sequence), identity, name, type_name, time_ms, first, end, status, values, withdraws))
 
     return read
 
@@ -121,12 +110,6 @@ def reader(registry: Registry, event: EventType, is_clean: Check) -> Reader:
 def _single_keys(raw: bytes, canonical: bytes) -> bool:
     """Whether no key can stand twice, judged without a parse: no escapes, and no more quotes than the content needs."""
     return b"\\" not in raw and raw.count(b'"') == canonical.count(b'"')
-
-
-def _content(envelope: Envelope) -> bytes:
-    """The canonical form without what only describes the transport."""
-    envelope.datacontenttype = envelope.dataschema = envelope.partitionkey = envelope.traceparent = envelope.tracestate = UNSET
-    return _encode(envelope)
 
 
 class _Shape:
