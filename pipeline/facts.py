@@ -86,8 +86,21 @@ def join(history: History, events: Sequence[Known]) -> tuple[History, list[Dispo
     """The union of a history and further events, and for each of these whether it was new, known, or in conflict."""
     if not history and len(events) == 1:
         return (events[0],), [Disposition.APPLIED]
-    if len(events) == 1 and not any(known.id == events[0].id for known in history):
-        return tuple(sorted((*history, events[0]), key=_ORDER)), [Disposition.APPLIED]
+    fresh, dispositions = (list(events), [Disposition.APPLIED]) if len(events) == 1 and _is_new(history, events[0]) else _sorted_out(history, events)
+    if not fresh:
+        return history, dispositions
+    joined = sorted((*history, *fresh), key=_ORDER)
+    if Disposition.CONFLICT in dispositions:  # contents that share sequence and id stand in the order of their bytes
+        joined.sort(key=lambda known: (known.registry, known.sequence, known.id, _ENCODER.encode(known)))
+    return tuple(joined), dispositions
+
+
+def _is_new(history: History, event: Known) -> bool:
+    return event.id not in [known.id for known in history]
+
+
+def _sorted_out(history: History, events: Sequence[Known]) -> tuple[list[Known], list[Disposition]]:
+    """The events that are not known yet, and the disposition of each."""
     contents: dict[tuple[str, str], list[Known]] = {}
     for known in history:
         contents.setdefault((known.registry, known.id), []).append(known)
@@ -101,12 +114,7 @@ def join(history: History, events: Sequence[Known]) -> tuple[History, list[Dispo
         dispositions.append(Disposition.CONFLICT if seen else Disposition.APPLIED)
         seen.append(event)
         fresh.append(event)
-    if not fresh:
-        return history, dispositions
-    joined = sorted((*history, *fresh), key=_ORDER)
-    if len(contents) < len(joined):  # contents that share sequence and id stand in the order of their bytes
-        joined.sort(key=lambda known: (known.registry, known.sequence, known.id, _ENCODER.encode(known)))
-    return tuple(joined), dispositions
+    return fresh, dispositions
 
 
 def disputed_ids(history: History) -> set[tuple[str, str]]:
