@@ -66,7 +66,7 @@ CREATE TABLE facts (
     subject text COLLATE "C" NOT NULL,
     history bytea NOT NULL,
     PRIMARY KEY (shard, subject)
-) WITH (fillfactor = 55);  -- a history grows with each registry that speaks of its subject; room in the page spares the index
+);
 
 -- Which subjects ever had an account assigned; the key is a digest, the account itself stays in the facts.
 CREATE TABLE account_holder (
@@ -116,7 +116,7 @@ CREATE TABLE entitlement (
     receipt           bytea NOT NULL,
     PRIMARY KEY (shard, subject, benefit_period_id),
     CHECK (decision = 2 OR live_minor = owed_minor + claim_minor)
-) WITH (fillfactor = 55);
+);
 
 -- The order row is its own outbox entry: release_seq is gapless per shard, 0 means it has not been released.
 CREATE TABLE payment_order (
@@ -138,7 +138,7 @@ CREATE TABLE payment_order (
     reason            text COLLATE "C" NOT NULL,
     account           text NOT NULL,
     PRIMARY KEY (shard, subject, benefit_period_id, sequence)
-) WITH (fillfactor = 60);
+);
 CREATE UNIQUE INDEX payment_order_release ON payment_order (shard, release_seq) WHERE release_seq > 0;
 
 CREATE TABLE order_history (
