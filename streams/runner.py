@@ -24,6 +24,9 @@ from .topics import TOPICS
 
 log = structlog.get_logger("runner")
 
+TELL_S = 0.25
+"""How often progress is told: a look at the ends of all logs costs as much as a hundred orders."""
+
 PAUSE_S = 0.02
 """How long the runner rests when there was nothing to do."""
 
@@ -126,8 +129,7 @@ class Runner:
     def step(self) -> tuple[int, bool]:
         """One round: (what was done, whether the lanes had everything when it began)."""
         done = self._lanes.step()
-        positions, ends = self._lanes.positions, self.ends()
-        caught_up = all(positions.get(key, -1) == end for key, end in ends.items())
+        caught_up = not done and all(self._lanes.positions.get(key, -1) == end for key, end in self.ends().items())
         return done + self._dispatch.step(), caught_up
 
     def run(self, *, until_idle: bool, stop: Callable[[], bool] = lambda: False, progress: Progress | None = None) -> int:
@@ -135,21 +137,22 @@ class Runner:
         told, all_done = 0.0, 0
         while not stop():
             done, caught_up = self.step()
-            if progress is not None:
-                progress(sum(self._lanes.positions.values()), sum(self.ends().values()))
             all_done += done
             if until_idle and caught_up and not done:
                 break
-            if time.monotonic() - told > 1:
-                self._tell_lag()
+            if time.monotonic() - told > TELL_S:
+                self._tell(progress)
                 told = time.monotonic()
             if not done:
                 time.sleep(PAUSE_S)
+        self._tell(progress)
         return all_done
 
-    def _tell_lag(self) -> None:
-        positions = self._lanes.positions
-        for (topic, shard), end in self.ends().items():
+    def _tell(self, progress: Progress | None) -> None:
+        positions, ends = self._lanes.positions, self.ends()
+        if progress is not None:
+            progress(sum(positions.values()), sum(ends.values()))
+        for (topic, shard), end in ends.items():
             self._observer.gauge(LAG, end - positions.get((topic, shard), 0), topic=topic, shard=str(shard))
 
 

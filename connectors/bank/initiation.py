@@ -6,7 +6,6 @@ import base64
 import hashlib
 import re
 import string
-import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from functools import lru_cache
@@ -56,7 +55,9 @@ class Debtor(msgspec.Struct, frozen=True):
 
 def uetr_of(text: str) -> str:
     """The same text always gives the same UETR, shaped as the version 4 UUID that the standard asks for."""
-    return str(uuid.UUID(bytes=hashlib.sha256(b"uetr:" + text.encode()).digest()[:16], version=4))
+    digits = hashlib.sha256(b"uetr:" + text.encode()).hexdigest()
+    variant = "89ab"[int(digits[16], 16) & 3]  # RFC 9562: version 4, variant 10
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"
 
 
 def danish_iban(registration: str, number: str) -> str:
