@@ -27,6 +27,7 @@ from rich.table import Table
 from connectors.embedded_postgres import EmbeddedPostgres
 from connectors.event_feed import put_records
 from connectors.population import ACCOUNT, CLEAN, TAX, Population
+from connectors.registries import load_registries
 from connectors.segment_log import LogReader, create_topic
 from connectors.store import frames
 from connectors.store.servers import Store, connect
@@ -35,7 +36,7 @@ from streams import logs
 from streams.installation import Installation
 from streams.lanes import lanes_of
 from streams.settings import SHIPPED, Settings, load_settings
-from streams.topics import ALL_TOPICS
+from streams.topics import all_topics
 
 RULE = SHIPPED / "tests" / "rules" / "documents" / "us-eip1-taxcalc.yaml"
 UNITS = SHIPPED / "data" / "us-cps-tax-units.parquet"
@@ -115,8 +116,6 @@ def bare(settings: Settings, url: str, shards: Sequence[int], ready: Barrier, re
 def ours(settings: Settings, url: str, shards: Sequence[int], ready: Barrier, results: Any) -> None:
     """The event path over some shards."""
     logs.configure("error", "json")
-    from connectors.registries import load_registries
-
     recorder = Recorder()
     installation = Installation(settings, Store.open([url]), load_registries(settings.registries))
     with lanes_of(installation, shards, recorder) as lanes:
@@ -183,7 +182,7 @@ def main() -> int:
         home = Path(directory)
         settings = load_settings(home=home, shards=SHARDS, processes=options.processes, rules=(RULE,))
         chunks = list(Population(UNITS, 7, CLEAN).events())
-        for topic in ALL_TOPICS:
+        for topic in all_topics(load_registries(settings.registries)):
             create_topic(home / "log", topic, SHARDS)
         events = put_records([chunk for chunk in chunks if chunk[0] == TAX], home / "log", SHARDS)
         bench = Bench(home, server, settings, events)

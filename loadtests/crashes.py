@@ -27,6 +27,7 @@ from connectors.embedded_postgres import EmbeddedPostgres
 from connectors.event_feed import put_records
 from connectors.failpoints import failpoint
 from connectors.population import CLEAN, DemoShares, Population
+from connectors.registries import load_registries
 from connectors.sandbox_bank import BANK, Behaviour, SandboxBank, journal_path, read_journal
 from connectors.segment_log import create_topic
 from connectors.store.servers import Store
@@ -36,7 +37,7 @@ from streams.audit import Digest, audit
 from streams.installation import Installation, opened
 from streams.runner import runner_of, signals
 from streams.settings import SHIPPED, Bank, Settings, load_settings
-from streams.topics import ALL_TOPICS
+from streams.topics import all_topics
 
 SUBJECTS = 200
 SHARDS = 2
@@ -195,7 +196,7 @@ class Ground:
         self._execute("CREATE DATABASE prepared")
         Store.provision([self._url("prepared")], SHARDS)
         log = directory / "prepared-log"
-        for topic in ALL_TOPICS:
+        for topic in all_topics(load_registries(SHIPPED / "registries")):
             create_topic(log, topic, SHARDS)
         population = Population(SHIPPED / "data" / "us-cps-tax-units.parquet", 7, shares, first=subjects)
         self.records = put_records(_small(population), log, SHARDS)

@@ -164,7 +164,7 @@ class BankDesk:
         earlier = outbox.bank_file(self._connection, sha256)
         if earlier is not None:
             log.warning("the bank sent the same file twice, nothing is taken from it", file=path.name, earlier=earlier.file_name)
-            self._observer.count(BANK_FILES, kind=earlier.kind or "pain.002", outcome="duplicate")
+            self._observer.count(BANK_FILES, kind=earlier.kind or "unknown", outcome="duplicate")
             path.replace((self._done if earlier.outcome == "read" else self._refused) / path.name)
             return
         try:
@@ -172,7 +172,7 @@ class BankDesk:
         except Malformed as malformed:
             outbox.add_bank_file(self._connection, outbox.BankFile(sha256, path.name, "", "", 0, "refused", str(malformed)[:4000].replace("\0", "")), ())
             log.error("a file of the bank is refused", file=path.name, problems=[str(problem) for problem in malformed.problems[:5]])
-            self._observer.count(BANK_FILES, kind="pain.002", outcome="refused")
+            self._observer.count(BANK_FILES, kind="unknown", outcome="refused")
             path.replace(self._refused / path.name)
             return
         findings = self._publish_answers(message)

@@ -20,7 +20,7 @@ from pipeline.registry import Registries
 from pipeline.rules import Period, Rule, load_rule, parse_period
 
 from .settings import Settings
-from .topics import ALL_TOPICS
+from .topics import all_topics, lane_topics
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,11 @@ class Installation:
     def bank_directory(self) -> Path:
         """Files to and from the bank."""
         return self.settings.home / "bank"
+
+    @property
+    def topics(self) -> tuple[str, ...]:
+        """What the lanes take."""
+        return lane_topics(self.registries)
 
     @property
     def policy(self) -> AccountPolicy:
@@ -107,6 +112,6 @@ def opened(settings: Settings, *, provision: bool = True) -> Iterator[Installati
             settings.home.mkdir(parents=True, exist_ok=True)
             urls = [stack.enter_context(EmbeddedPostgres(settings.home / "store")).url]
         store = Store.provision(urls, settings.shards) if provision and not settings.store_urls else Store.open(urls)
-        for topic in ALL_TOPICS:
+        for topic in all_topics(registries):
             create_topic(settings.home / "log", topic, store.shards)
         yield Installation(settings, store, registries)

@@ -22,7 +22,7 @@ from pipeline.receipts import Answer, decode_answer
 from pipeline.registry import Registries
 
 from .frame_orders import DEATH, FrameOrders, alive_reader
-from .topics import RECEIPTS, REGISTRY_TOPICS, TOPICS
+from .topics import RECEIPTS
 
 log = structlog.get_logger("lane")
 
@@ -54,9 +54,11 @@ class Lane:
         self._alive = alive_reader()
 
     @classmethod
-    def take_over(cls, connection: Connection[Row], shard: int, owner: str, elsewhere: Sequence[Connection[Row]] = (), **wiring: object) -> Lane:
-        """Claims the shard and makes its lane; `elsewhere` are connections to the store's other servers."""
-        held = claim(connection, shard, owner, TOPICS)
+    def take_over(
+        cls, connection: Connection[Row], shard: int, owner: str, topics: Sequence[str], elsewhere: Sequence[Connection[Row]] = (), **wiring: object
+    ) -> Lane:
+        """Claims the shard with the topics it takes, and makes its lane; `elsewhere` are connections to the store's other servers."""
+        held = claim(connection, shard, owner, topics)
         held.elsewhere = elsewhere
         return cls(connection, held, **wiring)  # type: ignore[arg-type]
 
@@ -70,12 +72,8 @@ class Lane:
         end_offset = first_offset + len(records)
         with frame_transaction(self.connection, self.claim, topic, first_offset, end_offset) as transaction:
             orders = self._orders(transaction)
-            if topic in REGISTRY_TOPICS:
-                dispositions = self._take_events(transaction, orders, topic, records)
-            elif topic == RECEIPTS:
-                dispositions = self._take_answers(transaction, orders, records)
-            else:
-                raise ValueError(f"{topic} is not an input of a lane")
+            take = self._take_events if topic != RECEIPTS else self._take_answers
+            dispositions = take(transaction, orders, topic, records)
             failpoint("after_fold")
             orders.write()
             transaction.close_frame(*dispositions, orders.release_seq)
@@ -202,7 +200,7 @@ class Lane:
 
     # Answers of the bank.
 
-    def _take_answers(self, transaction: FrameTransaction, orders: FrameOrders, records: Records) -> tuple[int, int, int, int]:
+    def _take_answers(self, transaction: FrameTransaction, orders: FrameOrders, topic: str, records: Records) -> tuple[int, int, int, int]:
         answers: list[tuple[int, Answer, tuple[str, int, int]]] = []
         dead: list[DeadLetter] = []
         for index, (key, value) in enumerate(records):

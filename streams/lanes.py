@@ -25,7 +25,6 @@ from .installation import Installation, opened
 from .lane import Lane
 from .patience import PATIENCE_S, patiently
 from .settings import Settings
-from .topics import TOPICS
 
 log = structlog.get_logger("lanes")
 
@@ -42,7 +41,7 @@ class Lanes:
         self, installation: Installation, rules: Sequence[ActiveRule], shards: Sequence[int], observer: Observer, today: Callable[[], date] = utc_today
     ) -> None:
         self._installation, self._rules, self._shards, self._observer, self._today = installation, rules, tuple(shards), observer, today
-        self._readers = {(topic, shard): LogReader(installation.log_directory, topic, shard) for shard in shards for topic in TOPICS}
+        self._readers = {(topic, shard): LogReader(installation.log_directory, topic, shard) for shard in shards for topic in installation.topics}
         self._lanes: dict[int, Lane] = {}
         self._turn = 0
         self._stack = ExitStack()
@@ -50,7 +49,7 @@ class Lanes:
     @property
     def positions(self) -> dict[tuple[str, int], int]:
         """The next offset of every topic and shard."""
-        return {(topic, shard): lane.position(topic) for shard, lane in self._lanes.items() for topic in TOPICS}
+        return {(topic, shard): lane.position(topic) for shard, lane in self._lanes.items() for topic in self._installation.topics}
 
     def claim(self) -> None:
         """Takes the shards over, decides whom a new rule has not decided yet, and looks at the held orders again."""
@@ -61,7 +60,7 @@ class Lanes:
         for shard in self._shards:
             own = store.url_of(shard)
             self._lanes[shard] = Lane.take_over(
-                connections[own], shard, owner, [connection for url, connection in connections.items() if url != own],
+                connections[own], shard, owner, self._installation.topics, [connection for url, connection in connections.items() if url != own],
                 registries=self._installation.registries, rules=self._rules,
                 policy=self._installation.policy, observer=self._observer, today=self._today,
             )  # fmt: skip
@@ -85,7 +84,7 @@ class Lanes:
 
     def _take_turn(self, shard: int, lane: Lane) -> int:
         taken = 0
-        for topic in TOPICS:
+        for topic in self._installation.topics:
             started = time.perf_counter()
             frame = self._readers[topic, shard].read(lane.position(topic), max_records=self._installation.settings.frame_records)
             if frame.values:

@@ -10,7 +10,6 @@ from pipeline.observing import CLAIMS, DEAD_LETTERS_OPEN, LEDGER_IMBALANCE, OLDE
 
 from .installation import Installation
 from .metrics import Metrics
-from .topics import TOPICS
 
 EVERY_S = 5.0
 SHARE = 20
@@ -36,7 +35,7 @@ def measure(installation: Installation, metrics: Metrics) -> None:
         metrics.gauge(OLDEST_HELD_AGE, (datetime.now(UTC) - oldest).total_seconds() if oldest else 0)
         metrics.replace(CLAIMS, {(claim.key, claim.currency): claim.amount_minor for claim in queries.claims()})
         letters = queries.dead_letter_counts()
-        metrics.replace(DEAD_LETTERS_OPEN, {(topic,): letters.get((topic, "open"), 0) for topic in TOPICS})
+        metrics.replace(DEAD_LETTERS_OPEN, {(topic,): letters.get((topic, "open"), 0) for topic in installation.topics})
         metrics.gauge(OUTBOX_PENDING, queries.outbox_pending())
         metrics.replace(LEDGER_IMBALANCE, {(currency,): amount_minor for currency, amount_minor in queries.ledger_imbalance().items()})
 

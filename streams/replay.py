@@ -16,7 +16,7 @@ from pipeline.sharding import partition_of
 from .audit import Digest, digest_of
 from .installation import Installation
 from .lanes import Lanes
-from .topics import ALL_TOPICS, REGISTRY_TOPICS
+from .topics import all_topics, registry_topics
 
 
 def replayed(installation: Installation, *, shards: int | None = None, seed: int = 1, chunk: int = 3_333) -> Digest:
@@ -27,7 +27,7 @@ def replayed(installation: Installation, *, shards: int | None = None, seed: int
         settings = installation.settings.model_copy(update={"home": home, "store_urls": (), "shards": other, "frame_records": chunk})
         with EmbeddedPostgres(home / "store") as server:
             replica = Installation(settings, Store.provision([server.url], other), installation.registries)
-            for topic in ALL_TOPICS:
+            for topic in all_topics(installation.registries):
                 create_topic(replica.log_directory, topic, other)
             with LogWriter(replica.log_directory, fsync="close") as writer:
                 for topic, records in _shuffled(installation, random.Random(seed), chunk):
@@ -48,9 +48,10 @@ def replayed(installation: Installation, *, shards: int | None = None, seed: int
 
 def _shuffled(installation: Installation, chance: random.Random, chunk: int) -> Iterator[tuple[str, list[tuple[bytes, bytes]]]]:
     """Every registry record up to the committed positions, in chunks whose order is shuffled."""
+    told = registry_topics(installation.registries)
     pieces: list[tuple[str, int, int, int]] = []
     for (topic, shard), end in installation.positions().items():
-        if topic in REGISTRY_TOPICS:
+        if topic in told:
             pieces += [(topic, shard, first, min(chunk, end - first)) for first in range(0, end, chunk)]
     chance.shuffle(pieces)
     readers = {(topic, shard): LogReader(installation.log_directory, topic, shard) for topic, shard, _, _ in pieces}

@@ -20,7 +20,6 @@ from pipeline.observing import LAG, Observer, report
 from .dispatch import Dispatch
 from .installation import Installation
 from .lanes import Lanes, lanes_of, work
-from .topics import TOPICS
 
 log = structlog.get_logger("runner")
 
@@ -113,7 +112,7 @@ class Runner:
     def __init__(self, installation: Installation, observer: Observer, lanes: _Here | _Apart, stack: ExitStack) -> None:
         store = installation.store
         self._observer, self._lanes = observer, lanes
-        self._ends = {(topic, shard): LogReader(installation.log_directory, topic, shard) for topic in TOPICS for shard in range(store.shards)}
+        self._ends = {(topic, shard): LogReader(installation.log_directory, topic, shard) for topic in installation.topics for shard in range(store.shards)}
         self._dispatch = Dispatch(installation, stack.enter_context(LogWriter(installation.log_directory)), observer)
         stack.callback(self._dispatch.close)
 

@@ -1,19 +1,30 @@
-"""The topics: their names, who writes them and what they hold. All have the same number of partitions, one per shard."""
+"""The topics: their names, who writes them and what they hold. All have the same number of partitions, one per shard.
+
+The topics of registries are those that the registry documents name: a new registry is a new document.
+"""
 
 from __future__ import annotations
 
-RESIDENCY = "registry.residency"
-TAX = "registry.tax"
-ACCOUNT = "registry.account"
-BENEFITS = "registry.benefits"
+from pipeline.registry import Registries
+
 ORDERS = "payment.orders"
+"""Released orders, written by the relay and read by the bank desk."""
+
 RECEIPTS = "payment.receipts"
+"""The bank's answers, written by the bank desk and read by the lanes."""
 
-REGISTRY_TOPICS = (RESIDENCY, ACCOUNT, BENEFITS, TAX)
-"""CloudEvents of the registries, one topic each, so that each writer has rights to its own; written by connectors."""
 
-TOPICS = (*REGISTRY_TOPICS, RECEIPTS)
-"""What a lane takes, in the order in which it looks for work."""
+def registry_topics(registries: Registries) -> tuple[str, ...]:
+    """CloudEvents of the registries, each topic written by the connector of its registry; who lives is heard before who is paid."""
+    living = {registry.topic for registry in registries.registries if any(spec.until for spec in registry.derived)}
+    return tuple(sorted({registry.topic for registry in registries.registries}, key=lambda topic: (topic not in living, topic)))
 
-ALL_TOPICS = (*TOPICS, ORDERS)
-"""Everything to provision. `payment.orders` is written by the relay and read by the bank connector."""
+
+def lane_topics(registries: Registries) -> tuple[str, ...]:
+    """What a lane takes, in the order in which it looks for work."""
+    return (*registry_topics(registries), RECEIPTS)
+
+
+def all_topics(registries: Registries) -> tuple[str, ...]:
+    """Everything to provision."""
+    return (*lane_topics(registries), ORDERS)

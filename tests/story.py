@@ -18,6 +18,7 @@ import pytest
 from pydantic import SecretStr
 
 from connectors.embedded_postgres import EmbeddedPostgres
+from connectors.population import ACCOUNT, RESIDENCY, TAX
 from connectors.registries import load_registries
 from connectors.segment_log import LogWriter, create_topic
 from connectors.store.servers import Connection, Row, Store, connect
@@ -31,7 +32,7 @@ from streams.installation import Installation
 from streams.lanes import Lanes, utc_today
 from streams.runner import runner_of
 from streams.settings import SHIPPED, load_settings
-from streams.topics import ACCOUNT, ALL_TOPICS, RECEIPTS, RESIDENCY, TAX
+from streams.topics import RECEIPTS, all_topics
 
 LAW = SHIPPED / "benefits" / "us-eip1" / "2020-03-27.yaml"
 TAXCALC = SHIPPED / "tests" / "rules" / "documents" / "us-eip1-taxcalc.yaml"
@@ -195,7 +196,7 @@ class Story:
         if policy is not None:
             kind = type("_Allowing", (_Installation,), {"given": policy})
         self.installation = kind(settings, Store.provision(self.urls, shards), load_registries(settings.registries))
-        for topic in ALL_TOPICS:
+        for topic in all_topics(self.installation.registries):
             create_topic(self.installation.log_directory, topic, shards)
         self._lanes: Lanes | None = None
 

@@ -12,12 +12,12 @@ import pytest
 from story import Said, Story, Tale, account, death, income, person, resident, tale
 
 from connectors.bank.bank_side import Movement
+from connectors.population import TAX
 from connectors.sandbox_bank import Behaviour, SandboxBank, journal_path
 from connectors.sandbox_journal import read_whole
 from connectors.segment_log import LogReader
 from pipeline.orders import State
 from streams.audit import Audit
-from streams.topics import TAX
 
 __all__ = ["tale"]
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from story import LAW, TAXCALC, Said, Story, Tale, account, answer, income, person, resident, tale
 
+from connectors.population import ACCOUNT, RESIDENCY, TAX
 from connectors.sandbox_bank import Behaviour, SandboxBank
 from pipeline.orders import State
-from streams.topics import ACCOUNT, RECEIPTS, RESIDENCY, TAX
+from streams.topics import RECEIPTS
 
 __all__ = ["tale"]
 

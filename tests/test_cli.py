@@ -13,11 +13,13 @@ import pytest
 from story import Said, Story, Tale, account, income, person, resident, tale
 from town import CANARIES, DEAD_LETTERS, PAYABLE, SHARED, Answer, Payout, Town, account_numbers, fate, quiet_afterwards, town
 
+from connectors.registries import load_registries
 from pipeline.orders import end_to_end_id, order_id, order_text
 from streams import cli
 from streams.measures import measure
 from streams.metrics import Metrics
-from streams.topics import TOPICS
+from streams.settings import SHIPPED
+from streams.topics import lane_topics
 
 __all__ = ["quiet_afterwards", "tale", "town"]
 
@@ -176,7 +178,8 @@ def test_a_reader_that_has_seen_enough_is_no_error(town: Town):
 
 def test_status_tells_events_orders_holds_bank_and_what_waits(payout: Payout, town: Town):
     status = document(payout("status", "--json"))
-    assert {row["topic"]: row["lag"] for row in status["lag"]} == dict.fromkeys(TOPICS, 0)
+    topics = lane_topics(load_registries(SHIPPED / "registries"))
+    assert {row["topic"]: row["lag"] for row in status["lag"]} == dict.fromkeys(topics, 0)
     assert status["dispositions"]["registry.tax"]["conflict"] == 1
     assert status["decisions"] == [{"benefit": "us-eip1", "period": "once", "granted": 21, "refused": 2, "undetermined": 2}]
     assert {row["reason"]: row["orders"] for row in status["held"]} == {"account_shared": 4, "no_account": 1, "account_closed": 1, "account_invalid": 1}

@@ -10,10 +10,9 @@ import polars as pl
 import pytest
 from story import LAW, TAXCALC, UNITS, Said, Story
 
-from connectors.population import CLEAN, Population
+from connectors.population import ACCOUNT, CLEAN, RESIDENCY, TAX, Population
 from connectors.segment_log import LogReader
 from streams.lanes import work
-from streams.topics import ACCOUNT, RESIDENCY, TAX, TOPICS
 
 PROCESSES = 2
 
@@ -21,7 +20,11 @@ PROCESSES = 2
 def taken_by_processes(story: Story) -> None:
     """Lanes in processes of their own take everything that is in the log."""
     context = multiprocessing.get_context("spawn")
-    ends = {(topic, shard): LogReader(story.installation.log_directory, topic, shard).end_offset() for topic in TOPICS for shard in range(story.shards)}
+    ends = {
+        (topic, shard): LogReader(story.installation.log_directory, topic, shard).end_offset()
+        for topic in story.installation.topics
+        for shard in range(story.shards)
+    }
     story.installation.rules()
     workers = []
     for number in range(PROCESSES):

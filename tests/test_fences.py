@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from story import LAW, Order, Story, Tale, account, answer, income, person, resident, tale
 
+from connectors.population import TAX
 from connectors.sandbox_bank import Behaviour, SandboxBank, journal_path
 from connectors.segment_log import LogReader, LogWriter
 from connectors.store.frames import Replaced, claim, frame_transaction
@@ -18,7 +19,7 @@ from pipeline.observing import Silent
 from pipeline.orders import State
 from streams.lanes import Lanes
 from streams.relay import Relay
-from streams.topics import ORDERS, TAX, TOPICS
+from streams.topics import ORDERS
 
 __all__ = ["tale"]
 
@@ -58,7 +59,7 @@ def test_lanes_whose_shards_another_has_claimed_are_refused_and_leave_nothing(ta
 def test_a_frame_at_a_position_that_has_moved_is_refused_though_the_epoch_is_right(tale: Tale) -> None:
     story = tale(shards=1)
     with connect(story.urls[0], "lane") as connection:
-        held = claim(connection, 0, "lane", TOPICS)
+        held = claim(connection, 0, "lane", [TAX])
         with frame_transaction(connection, held, TAX, 0, 3) as transaction:
             transaction.close_frame(3, 0, 0, 0, 0)
         with pytest.raises(Replaced, match="the position is no longer 0"), frame_transaction(connection, held, TAX, 0, 3):
@@ -71,8 +72,8 @@ def test_a_claim_waits_for_the_frame_that_the_earlier_owner_is_committing(tale: 
     story = tale(shards=1)
     positions: list[int] = []
     with connect(story.urls[0], "earlier") as earlier, connect(story.urls[0], "heir") as heir:
-        held = claim(earlier, 0, "earlier", TOPICS)
-        taking = threading.Thread(target=lambda: positions.append(claim(heir, 0, "heir", TOPICS).positions[TAX]))
+        held = claim(earlier, 0, "earlier", [TAX])
+        taking = threading.Thread(target=lambda: positions.append(claim(heir, 0, "heir", [TAX]).positions[TAX]))
         with frame_transaction(earlier, held, TAX, 0, 7) as transaction:
             taking.start()
             transaction.close_frame(7, 0, 0, 0, 0)

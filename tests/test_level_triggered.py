@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from hypothesis import strategies as st
 from story import LAW, TAXCALC, UNITS, Said, Story, Tale, account, death, income, person, resident, tale, withdrawn
 
 from connectors.population import CASES, DemoShares, Population
+from connectors.registries import load_registries
 from pipeline.entitlements import Decision
 from pipeline.holds import HoldReason
 from pipeline.observing import DECISIONS, Recorder
 from pipeline.orders import Kind, State
 from pipeline.problems import Malformed
 from streams.audit import Digest
-from streams.topics import REGISTRY_TOPICS
+from streams.settings import SHIPPED
+from streams.topics import RECEIPTS, lane_topics, registry_topics
 
 __all__ = ["tale"]
 
@@ -81,7 +84,7 @@ def test_a_shuffled_doubled_rebatched_log_gives_the_same_digests(
 def test_the_demo_population_comes_out_as_its_planted_troubles_say(population: Population, log: list[Said], tale: Tale) -> None:
     expected = population.expected()
     story = tale(shards=2)
-    for topic in REGISTRY_TOPICS:  # who shares an account must be known before anybody is paid to it
+    for topic in registry_topics(story.installation.registries):  # who shares an account must be known before anybody is paid to it
         story.hears(record for record in log if record.topic == topic)
     count: dict[int, int] = dict(story.ask("SELECT decision, count(*) FROM entitlement GROUP BY 1"))
     money = [order for order in story.orders() if order.state in (State.HELD, State.RELEASED)]
@@ -465,5 +468,15 @@ def test_two_documents_of_one_benefit_and_period_in_force_at_once_are_refused(ta
         story.restart([LAW, changed(tmp_path, title=('"Economic Impact Payment, first round"', '"The first payment"'))])
 
 
-def test_every_registry_has_its_topic_and_every_topic_its_registry(tale: Tale) -> None:
-    assert {registry.topic for registry in tale().installation.registries.registries} == set(REGISTRY_TOPICS)
+def test_the_topic_of_a_new_registry_document_is_taken_without_a_change_of_code(tale: Tale, tmp_path: Path) -> None:
+    directory = shutil.copytree(SHIPPED / "registries", tmp_path / "registries")
+    document = (directory / "residency.yaml").read_text(encoding="utf-8")
+    for old, new in (
+        ("name: residency", "name: students"),
+        ("urn:registry:residency", "urn:registry:students"),
+        ("registry.residency\n", "registry.students\n"),
+    ):
+        assert old in document
+        document = document.replace(old, new)
+    (directory / "students.yaml").write_text(document.replace("facts: residency", "facts: students"), encoding="utf-8")
+    assert set(lane_topics(load_registries(directory))) == {*registry_topics(tale().installation.registries), "registry.students", RECEIPTS}

@@ -28,12 +28,11 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
 def status_document(installation: Installation, queries: Queries, now: datetime) -> dict[str, Any]:
     """The whole status as one document."""
     from connectors.segment_log import LogReader
-    from streams.topics import TOPICS
 
     store = installation.store
     positions = queries.positions()
     lag = []
-    for topic in TOPICS:
+    for topic in installation.topics:
         end = sum(LogReader(installation.log_directory, topic, shard).end_offset() for shard in range(store.shards))
         taken = sum(positions.get((topic, shard), 0) for shard in range(store.shards))
         lag.append({"topic": topic, "records": end, "taken": taken, "lag": end - taken})
