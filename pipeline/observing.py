@@ -11,6 +11,8 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from .facts import Disposition
+
 Kind = Literal["counter", "gauge", "histogram"]
 
 QUICK_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
@@ -116,7 +118,7 @@ def _duration(name: str, labels: tuple[str, ...], help: str, question: str, **va
 
 
 STAGES = ("read", "decode", "fold", "decide", "order", "write", "commit")
-DISPOSITIONS = ("applied", "duplicate", "conflict", "withdrawn", "dead_letter")
+DISPOSITIONS = tuple(disposition.value for disposition in Disposition)
 OUTCOMES = ("granted", "refused", "undetermined")
 ORDER_KINDS = ("original", "difference")
 
@@ -125,7 +127,7 @@ EVENTS_PROCESSED = _counter(
     "events_processed_total",
     ("topic", "outcome"),
     "Records by the one disposition each was given; together they equal the records consumed and committed.",
-    "What became of the events: used, seen before, in conflict, withdrawn, or unreadable?",
+    "What became of the events: used, seen before, in conflict, or unreadable?",
     outcome=DISPOSITIONS,
 )
 FRAMES = _counter("frames_total", (), "Frames committed together with their positions.", "Does the work get committed, and in what portions?")
@@ -160,9 +162,9 @@ OUTBOX_PENDING = _gauge("outbox_pending", (), "Released orders not yet handed to
 BANK_FILES = _counter(
     "bank_files_total",
     ("kind", "outcome"),
-    "Files exchanged with the bank.",
+    "Files exchanged with the bank; what a refused one would have been is unknown.",
     "Do files go out, do answers come in, and is any of them refused?",
-    kind=("pain.001", "pain.002", "camt.053", "camt.054"),
+    kind=("pain.001", "pain.002", "camt.054", "unknown"),
     outcome=("written", "read", "duplicate", "refused"),
 )
 BANK_ANSWERS = _counter(

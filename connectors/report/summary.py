@@ -65,7 +65,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Disposition(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of so many events: applied, duplicate, conflict, withdrawn, dead_letter."""
+    """What became of so many events: applied, duplicate, conflict, dead_letter."""
 
     name: str
     count: int
