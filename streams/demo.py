@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -165,7 +167,7 @@ def _summary(installation: Installation, queries: Queries, population: Populatio
     undetermined: dict[str, int] = {}
     subjects = 0
     for connection in installation.store.servers("payout demo"):
-        for subject, _, _, _, decision, owed_minor, _ in proof.levels(connection):
+        for subject, _, _, _, decision, owed_minor, _, _ in proof.levels(connection):
             subjects += 1
             if decision == Decision.GRANTED:
                 owed[subject] = owed_minor
@@ -245,12 +247,13 @@ def _incomes(population: Population, owed: dict[str, int]) -> list[tuple[int, in
 
 def _commands(installation: Installation, queries: Queries) -> list[Command]:
     home = f" --home {installation.settings.home}" if installation.settings.home != Path("home") else ""
+    payout = "payout" if shutil.which("payout") else os.path.relpath(sys.argv[0])
     returned = queries.orders(state="returned", limit=1) or queries.orders(limit=1)
     subject = returned[0].subject if returned else "us-000001"
     return [
-        Command(line=f"payout{home} explain {subject}", shows="one person's whole case: facts, decision with the law, orders, answers of the bank"),
-        Command(line=f"payout{home} orders --by state,reason", shows="where the money is"),
-        Command(line=f"payout{home} audit --replay", shows="the proof, with the whole log replayed into an empty store of another shape"),
+        Command(line=f"{payout}{home} explain {subject}", shows="one person's whole case: facts, decision with the law, orders, answers of the bank"),
+        Command(line=f"{payout}{home} orders --by state,reason", shows="where the money is"),
+        Command(line=f"{payout}{home} audit --replay", shows="the proof, with the whole log replayed into an empty store of another shape"),
     ]
 
 

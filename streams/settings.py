@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     processes: int = Field(
         default_factory=lambda: min(2, os.cpu_count() or 1), ge=1, le=64, description="processes that share the shards; one per core, 2 at most"
     )
-    frame_records: int = Field(default=5000, ge=1, le=50_000, description="records taken in one transaction at most")
+    frame_records: int = Field(default=10_000, ge=1, le=50_000, description="records taken in one transaction at most")
     registries: Path = Field(default=SHIPPED / "registries", description="folder of the registry documents")
     rules: Annotated[tuple[Path, ...], NoDecode] = Field(default=(), description="rule documents in force, one path each")
     bank: Bank = Field(default=Bank(), description="the bank")

@@ -131,12 +131,13 @@ DAMAGES: list[tuple[str, str, str]] = [
     (
         "decided",
         "UPDATE facts SET history = (SELECT history FROM facts WHERE subject = 'refused') WHERE subject = 'held'",
-        "held us-eip1 once: kept as (1, 120000), decided now (0, 0)",
+        "held: kept as decision 1 with 120000 minor units, decided 0 with 0 minor units now",
     ),
+    ("decided", "UPDATE entitlement SET receipt = overlay(receipt PLACING '\\x01' FROM 2) WHERE subject = 'paid'", "paid: kept as decision 1"),
     (
         "decided complete",
         "DELETE FROM facts WHERE subject = 'held'; INSERT INTO facts VALUES (0, 'nobody', '\\x90')",
-        "held us-eip1 once: kept as (1, 120000), decided now without",
+        "held: an entitlement without",
     ),
 ]
 

@@ -214,12 +214,12 @@ def histories(connection: Connection[Row]) -> Iterator[tuple[str, bytes]]:
         yield from cursor.execute("SELECT subject, history FROM facts")
 
 
-def levels(connection: Connection[Row]) -> Iterator[tuple[str, str, str, str, int, int, int]]:
-    """Every entitlement: (subject, benefit, period, currency, decision, owed_minor, rule_id)."""
+def levels(connection: Connection[Row]) -> Iterator[tuple[str, str, str, str, int, int, int, bytes]]:
+    """Every entitlement: (subject, benefit, period, currency, decision, owed_minor, rule_id, receipt)."""
     with connection.transaction(), connection.cursor(name="levels", binary=True) as cursor:
         cursor.itersize = 20_000
         yield from cursor.execute(
-            "SELECT e.subject, b.benefit, b.period, b.currency, e.decision, e.owed_minor, e.rule_id"
+            "SELECT e.subject, b.benefit, b.period, b.currency, e.decision, e.owed_minor, e.rule_id, e.receipt"
             " FROM entitlement AS e JOIN benefit_period AS b USING (benefit_period_id)"
         )
 
