@@ -163,7 +163,8 @@ def test_a_damaged_row_breaks_its_invariant_and_is_named(ids: str, sql: str, exa
 
 
 def test_facts_that_were_changed_with_everything_that_follows_are_found_by_a_replay(whole: Story) -> None:
-    story = damaged(whole, "UPDATE facts SET history = (SELECT history FROM facts WHERE subject = 'also') WHERE subject = 'paid'")
+    alike = "UPDATE {0} SET {1} = (SELECT {1} FROM {0} WHERE subject = 'also') WHERE subject = 'paid'"
+    story = damaged(whole, f"{alike.format('facts', 'history')}; {alike.format('entitlement', 'receipt')}")
     assert proof(story).ok
     red = [check for check in story.examine(replay=True).checks if not check.ok]
     assert [(check.id, check.violations) for check in red] == [("replay", 1)]

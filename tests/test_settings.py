@@ -29,7 +29,7 @@ def problems(text: str) -> list[str]:
 
 def test_without_a_file_the_defaults_hold():
     settings = load_settings()
-    assert (settings.home, settings.shards, settings.frame_records, settings.store_urls, settings.rules) == (Path("home"), 8, 5000, (), ())
+    assert (settings.home, settings.shards, settings.frame_records, settings.store_urls, settings.rules) == (Path("home"), 8, 10_000, (), ())
     assert {origin for _, origin in described(settings).values()} == {"default"}
 
 
