@@ -15,7 +15,7 @@ from connectors.store.servers import Connection, Row
 from pipeline.accounts import ASSIGNMENT, AccountPolicy, account_keys
 from pipeline.decisions import ActiveRule
 from pipeline.facts import Disposition, History, Known, day, decode_history, encode_history, join
-from pipeline.observing import EVENTS_CONSUMED, EVENTS_PROCESSED, FRAME_DURATION, FRAMES, LAST_PROGRESS, STAGE_DURATION, Observer
+from pipeline.observing import EVENTS_CONSUMED, EVENTS_PROCESSED, FRAME_DURATION, FRAMES, LAST_PROGRESS, STAGE_DURATION, Observer, Recorder, report
 from pipeline.orders import PASSED, TRANSITIONS, State
 from pipeline.problems import Malformed, Problem
 from pipeline.receipts import Answer, decode_answer
@@ -69,16 +69,21 @@ class Lane:
     def take(self, topic: str, first_offset: int, records: Records) -> None:
         """Takes a frame: everything that follows from these records is committed with the position, or nothing is."""
         started = time.perf_counter()
+        told = Recorder()  # what is rolled back was never done, so it is not counted
+        lap = Laps(told)
         end_offset = first_offset + len(records)
         with frame_transaction(self.connection, self.claim, topic, first_offset, end_offset) as transaction:
-            orders = self._orders(transaction)
+            orders = self._orders(transaction, told)
             take = self._take_events if topic != RECEIPTS else self._take_answers
-            dispositions = take(transaction, orders, topic, records)
+            dispositions = take(transaction, orders, topic, records, lap)
             failpoint("after_fold")
             orders.write()
             transaction.close_frame(*dispositions, orders.release_seq)
+            lap("write")
             failpoint("before_commit")
+        lap("commit")
         failpoint("after_commit")
+        report(told.take(), self.observer)
         self.claim.release_seq = orders.release_seq
         self.claim.positions[topic] = end_offset
         self._observe(topic, len(records), dispositions, started)
@@ -96,8 +101,7 @@ class Lane:
 
     # Registry events.
 
-    def _take_events(self, transaction: FrameTransaction, orders: FrameOrders, topic: str, records: Records) -> tuple[int, int, int, int]:
-        lap = Laps(self.observer)
+    def _take_events(self, transaction: FrameTransaction, orders: FrameOrders, topic: str, records: Records, lap: Laps) -> tuple[int, int, int, int]:
         events, dead = self._decode(topic, transaction.first_offset, records)
         lap("decode")
         kept = transaction.histories(list(events))
@@ -147,7 +151,6 @@ class Lane:
         transaction.change_histories(changed)
         if dead:
             transaction.add_dead_letters(dead)
-        lap("write")
         return counts[Disposition.APPLIED], counts[Disposition.DUPLICATE], counts[Disposition.CONFLICT], counts[Disposition.DEAD_LETTER]
 
     def _decode(self, topic: str, first_offset: int, records: Records) -> tuple[dict[str, list[Known]], list[DeadLetter]]:
@@ -200,7 +203,7 @@ class Lane:
 
     # Answers of the bank.
 
-    def _take_answers(self, transaction: FrameTransaction, orders: FrameOrders, topic: str, records: Records) -> tuple[int, int, int, int]:
+    def _take_answers(self, transaction: FrameTransaction, orders: FrameOrders, topic: str, records: Records, lap: Laps) -> tuple[int, int, int, int]:
         answers: list[tuple[int, Answer, tuple[str, int, int]]] = []
         dead: list[DeadLetter] = []
         for index, (key, value) in enumerate(records):
@@ -214,7 +217,9 @@ class Lane:
                 dead.append((offset, key, value, problems_json(malformed)))
                 continue
             answers.append((index, answer, (answer.subject, period_id, answer.sequence)))
+        lap("decode")
         standing = transaction.orders_of(sorted({order for _, _, order in answers}))
+        lap("read")
         applied = duplicate = 0
         for index, answer, order in answers:
             problem = None
@@ -237,6 +242,7 @@ class Lane:
             if problem is not None:
                 key, value = records[index]
                 dead.append((transaction.first_offset + index, key, value, problems_json(Malformed([problem]))))
+        lap("fold")
         if dead:
             transaction.add_dead_letters(dead)
         return applied, duplicate, 0, len(dead)
@@ -253,12 +259,14 @@ class Lane:
                     break
                 rows = transaction.histories_after(subject, chunk)
                 histories = {known: decode_history(history) for known, history in rows}
-                orders = self._orders(transaction)
+                told = Recorder()
+                orders = self._orders(transaction, told)
                 orders.load(list(histories))
                 orders.settle(rule, rule.decide(list(histories.items())))
                 self._finish(transaction, orders, histories.__getitem__)
                 done = len(rows) < chunk
                 transaction.set_activation(rule.benefit_period_id, rule.rule_id, rows[-1][0] if rows else subject, done)
+            report(told.take(), self.observer)
             self.claim.release_seq = orders.release_seq
             decided += len(rows)
         return decided
@@ -272,14 +280,14 @@ class Lane:
                 if not holding:
                     return
                 kept = {known: decode_history(history) for known, history in transaction.histories(holding).items()}
-                orders = self._orders(transaction)
+                orders = self._orders(transaction, self.observer)
                 orders.load(holding)
                 self._finish(transaction, orders, kept.__getitem__)
             self.claim.release_seq = orders.release_seq
             subject = holding[-1]
 
-    def _orders(self, transaction: FrameTransaction) -> FrameOrders:
-        return FrameOrders(transaction, self.rules, self.policy, self._alive, day(self.today()), self.observer)
+    def _orders(self, transaction: FrameTransaction, observer: Observer) -> FrameOrders:
+        return FrameOrders(transaction, self.rules, self.policy, self._alive, day(self.today()), observer)
 
     @staticmethod
     def _finish(transaction: FrameTransaction, orders: FrameOrders, history_of: Callable[[str], History]) -> None:

@@ -80,11 +80,11 @@ class _Apart:
             try:
                 while pipe.poll():
                     positions, observations, failure = pipe.recv()
+                    report(observations, self._observer)
                     if failure:
                         raise LaneFailed(failure)
                     heard += sum(positions.values()) - sum(self.positions.get(key, 0) for key in positions)
                     self.positions.update(positions)
-                    report(observations, self._observer)
             except (EOFError, ConnectionResetError):
                 process.join(5)
                 raise LaneFailed(

@@ -10,16 +10,18 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
-from story import UNITS, Said, Story, income
+from story import UNITS, Said, Story, Tale, income, person, tale
 
 from connectors.population import CASES, DemoShares, Population
 from connectors.sandbox_bank import Behaviour, SandboxBank, journal_path
-from pipeline.observing import CATALOGUE
+from pipeline.observing import CATALOGUE, STAGES
 from pipeline.orders import State
 from streams.audit import Audit
 from streams.measures import measure
 from streams.metrics import Metrics
 from streams.runner import runner_of
+
+__all__ = ["tale"]
 
 SUBJECTS = 400
 SHARES = DemoShares(**dict.fromkeys(CASES, 5), corrupt=16, duplicated_events=0.1, reordered_events=0.2)
@@ -128,7 +130,29 @@ def test_nothing_is_left_to_do_and_the_books_balance(run: Run) -> None:
     assert run.total("payout_lag_records") == run.total("payout_outbox_pending") == 0
 
 
+def test_every_stage_of_a_frame_is_timed(run: Run) -> None:
+    assert set(run.by("payout_stage_duration_seconds_count", "stage")) == set(STAGES)
+    assert run.total("payout_frame_duration_seconds_count") == run.checked["positions"]
+
+
 def test_nothing_in_the_catalogue_is_silent_where_nothing_went_wrong(run: Run) -> None:
     troubles = {"payout_store_retries_total", "payout_position_conflicts_total"}
     names = {sample.name.removesuffix("_count") for sample in run.scraped}
     assert {metric.name for metric in CATALOGUE} - names <= troubles
+
+
+def test_work_that_was_rolled_back_is_not_counted(tale: Tale) -> None:
+    metrics = Metrics()
+    story = tale(shards=1, observer=metrics)
+    story.tell(person("us-1", 30_000))
+    with story.connection() as connection:
+        connection.execute(b"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''the disk is full''; END'")
+        connection.execute(b"CREATE TRIGGER refusing BEFORE INSERT ON payment_order EXECUTE FUNCTION refuse()")
+        with pytest.raises(Exception, match="the disk is full"):
+            story.work()
+        connection.execute(b"DROP TRIGGER refusing ON payment_order")
+    story.restart()
+    assert len(story.orders("us-1")) == 1
+    assert metrics.registry.get_sample_value("payout_orders_created_total", {"benefit": "us-eip1", "kind": "original"}) == 1
+    assert metrics.registry.get_sample_value("payout_decisions_total", {"benefit": "us-eip1", "outcome": "granted"}) == 1
+    assert metrics.registry.get_sample_value("payout_frames_total") == 3
