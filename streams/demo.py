@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import polars as pl
@@ -23,6 +25,7 @@ from connectors.store.queries import Queries, queries_of
 from pipeline.decisions import ActiveRule
 from pipeline.entitlements import Decision, decode_receipt
 from pipeline.holds import HoldReason
+from pipeline.problems import Malformed, Problem
 
 from . import logs
 from .audit import Audit, audit
@@ -35,6 +38,9 @@ from .settings import SHIPPED, Settings
 
 UNITS = SHIPPED / "data" / "us-cps-tax-units.parquet"
 RULE = SHIPPED / "benefits" / "us-eip1" / "2020-03-27.yaml"
+FEWEST = 100
+"""Fewer units do not hold one of each planted trouble."""
+
 PATIENCE_S = 60.0
 """How long the demo waits for a bank that answers nothing."""
 
@@ -44,7 +50,7 @@ UNANSWERED = frozenset({"released", "sent", "accepted", "unknown"})
 def demo(
     context: typer.Context,
     seed: Annotated[int, typer.Option(help="The seed of invented accounts, residency and troubles.")] = 7,
-    units: Annotated[int | None, typer.Option(help="Take only so many of the 280,005 tax units.")] = None,
+    units: Annotated[int | None, typer.Option(min=FEWEST, help="Take only so many of the 280,005 tax units.")] = None,
     processes: Annotated[int | None, typer.Option(help="Processes that share the shards.")] = None,
 ) -> None:
     """Pays the first US Economic Impact Payment to 280,005 real tax units, on an embedded store, with a sandbox bank, and proves it."""
@@ -54,10 +60,10 @@ def demo(
     note("The tax units are real survey data (Current Population Survey, by Tax-Calculator, CC0).")
     note(f"Accounts, residency, deaths and every trouble of delivery are invented with seed {seed}; no living person is meant.")
     settings.home.mkdir(parents=True, exist_ok=True)
-    _remember(settings)
+    _remember(settings, seed, units)
     population = Population(UNITS, seed, first=units)
     with opened(settings) as installation, signals() as stop:
-        before = _orders(installation)
+        before, taken_before = _orders(installation), _taken(installation)
         if before:
             note(f"This home has been used before: every event is sent again, and none of them may order anything new ({before:,} orders stand).")
         watch = Watch(started_s)
@@ -77,7 +83,7 @@ def demo(
 
             proven = audit(installation, journal=settings.home / "bank" / "sandbox" / "journal.ndjson", progress=step)
         with queries_of(installation.store) as queries:
-            summary = _summary(installation, queries, population, proven, watch, seed)
+            summary = _summary(installation, queries, population, proven, watch, seed, _taken(installation) - taken_before)
         after = _orders(installation)
     report = settings.home / "reports" / "demo.html"
     report.parent.mkdir(exist_ok=True)
@@ -111,8 +117,14 @@ class Watch(Progress):
             self.last = done
 
 
-def _remember(settings: Settings) -> None:
-    """Later commands in this home go on with the same rule."""
+def _remember(settings: Settings, seed: int, units: int | None) -> None:
+    """Later commands in this home go on with the same rule, later demos with the same people."""
+    people = settings.home / "demo.txt"
+    wanted = f"seed {seed}, {'all' if units is None else units} units"
+    standing = people.read_text(encoding="utf-8").strip() if people.exists() else wanted
+    if standing != wanted:
+        raise Malformed([Problem("home", f"{settings.home} holds a demo of {standing}, not of {wanted}", "Ask for the same again, or name another --home.")])
+    people.write_text(f"{wanted}\n", encoding="utf-8")
     file = settings.home / "payout.toml"
     if not file.exists():
         file.write_text(f'# Written by `payout demo`.\nrules = ["{RULE}"]\n', encoding="utf-8")
@@ -160,7 +172,13 @@ def _orders(installation: Installation) -> int:
         return sum(int(row["orders"]) for row in queries.order_sums(["state"]))
 
 
-def _summary(installation: Installation, queries: Queries, population: Population, proven: Audit, watch: Watch, seed: int) -> DemoSummary:
+def _taken(installation: Installation) -> Counter[str]:
+    """The records of registries, by what became of them."""
+    with queries_of(installation.store) as queries:
+        return sum((Counter(counts) for topic, counts in queries.dispositions().items() if topic.startswith("registry.")), Counter())
+
+
+def _summary(installation: Installation, queries: Queries, population: Population, proven: Audit, watch: Watch, seed: int, taken: Counter[str]) -> DemoSummary:
     rule = installation.rules()[0]
     owed: dict[str, int] = {}
     refused: dict[str, int] = {}
@@ -178,12 +196,6 @@ def _summary(installation: Installation, queries: Queries, population: Populatio
     if len(owed) > len(paid):
         refused["the income is so high that nothing is left"] = len(owed) - len(paid)
     claims = queries.claims()
-    dispositions: dict[str, int] = {}
-    for topic, counts in queries.dispositions().items():
-        if topic.startswith("registry."):
-            for name, count in counts.items():
-                dispositions[name] = dispositions.get(name, 0) + count
-    events = sum(dispositions.values())
     return DemoSummary(
         title="Economic Impact Payment, first round",
         currency=rule.rule.currency,
@@ -196,14 +208,14 @@ def _summary(installation: Installation, queries: Queries, population: Populatio
         orders=_order_rows(queries),
         claims=sum(row.orders for row in claims),
         claims_minor=sum(row.amount_minor for row in claims),
-        events=events,
-        dispositions=[Disposition(name=name, count=count) for name, count in dispositions.items()],
+        events=taken.total(),
+        dispositions=[Disposition(name=name, count=count) for name, count in taken.items()],
         incomes=_incomes(population, owed),
         throughput=watch.series,
         checks=[Check(id=check.id, name=check.name, ok=check.ok, checked=check.checked, violations=check.violations) for check in proven.checks],
         commands=_commands(installation, queries),
         seconds=watch.busy_s,
-        events_per_second=(watch.last - watch.first) / watch.busy_s if watch.busy_s else 0.0,
+        events_per_second=taken.total() / watch.busy_s,
     )
 
 
@@ -246,8 +258,8 @@ def _incomes(population: Population, owed: dict[str, int]) -> list[tuple[int, in
 
 
 def _commands(installation: Installation, queries: Queries) -> list[Command]:
-    home = f" --home {installation.settings.home}" if installation.settings.home != Path("home") else ""
-    payout = "payout" if shutil.which("payout") else os.path.relpath(sys.argv[0])
+    home = f" --home {quote(str(installation.settings.home))}" if installation.settings.home != Path("home") else ""
+    payout = "payout" if shutil.which("payout") else quote(os.path.relpath(sys.argv[0]))
     returned = queries.orders(state="returned", limit=1) or queries.orders(limit=1)
     subject = returned[0].subject if returned else "us-000001"
     return [
@@ -261,9 +273,9 @@ def _tell(summary: DemoSummary, report: Path, before: int, after: int, seconds: 
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False)
-    console.print(terminal_summary(summary))
+    console.print(terminal_summary(summary), soft_wrap=True)
     if before:
         verdict = "Nothing new was ordered." if before == after else "SOMETHING NEW WAS ORDERED."
         console.print(f"Sent again: {before:,} orders before, {after:,} after. {verdict}")
-    console.print(f"\nThe same in pictures: {report}")
+    console.print(f"\nThe same in pictures: {report}", soft_wrap=True)
     console.print(f"Done in {seconds:.0f} s, of which {summary.seconds:.0f} s were for {summary.events:,} registry events and the bank's answers to them.")
