@@ -7,25 +7,24 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterable, Mapping
-from fractions import Fraction
 
 import rfc8785
 
 from pipeline.documents import Node, Plain, parse_document
 from pipeline.facts import day_date
-from pipeline.money import parse_minor
+from pipeline.money import decimal_text
 from pipeline.problems import Malformed, Problem
 
-from . import document, terms
+from . import document
 from .cases import Cases
 from .coverage import lacking_keys
-from .definitions import Definitions, FactSpec
+from .definitions import FactSpec
 from .document import Path
-from .expressions import DAYS, BadExpression, parse_expression
-from .rule import Condition, Rule, Step, leaves
+from .expressions import DAYS
+from .rule import Condition, Rule, leaves
 from .shape import read_shape
-from .terms import Kind, Refused, Term
-from .values import is_number, read_number
+from .steps import Steps
+from .terms import Kind
 
 MAX_FACTS = 64
 MAX_CONDITIONS = 32
@@ -52,8 +51,8 @@ def _canonical(item: Plain) -> Plain:
     return item.replace("_", "") if re.fullmatch(r"[+-]?\d[\d_]*(\.\d+)?", item, re.ASCII) else unicodedata.normalize("NFC", item)
 
 
-class _Checker(Definitions):
-    """Steps, conditions and payment on top of what is defined by name."""
+class _Checker(Steps):
+    """Conditions, payment and tests on top of the steps."""
 
     def rule(self) -> Rule:
         doc = self.doc
@@ -68,7 +67,7 @@ class _Checker(Definitions):
         for name, parameter in doc.parameters.items():
             self.parameter(name, parameter)
         for index, step in enumerate(doc.amount.steps):
-            self._step(("amount", "steps", index), step)
+            self.step(("amount", "steps", index), step)
         conditions = self._conditions("eligible_when", doc.eligible_when)
         exclusions = self._conditions("excluded_when", doc.excluded_when)
         self._pay()
@@ -93,8 +92,8 @@ class _Checker(Definitions):
         return self.doc.decides.parameters_at == "event.date" or any(leaf.value == "event.date" for term in read for leaf in leaves(term) if leaf.op == "day")
 
     def _coverage(self, conditions: tuple[Condition, ...], exclusions: tuple[Condition, ...]) -> None:
-        for keyed, lacking in lacking_keys(self.facts, self.parameters, self.steps, conditions, exclusions):
-            message = f"{keyed.name!r} has no value where {keyed.by} is {lacking}"
+        for keyed, by, lacking in lacking_keys(self.facts, self.parameters, self.steps, conditions, exclusions):
+            message = f"{keyed.name!r} has no value where {by} is {lacking}"
             self.bad(("parameters", keyed.name, "by"), message, "Add the keys, or a condition that keeps those out.", key=True)
 
     def _limit(self, place: str, count: int, most: int) -> None:
@@ -105,67 +104,6 @@ class _Checker(Definitions):
         if self.doc.decides.period != "once" and self.doc.payment.date is None:
             self.bad(("decides",), "payment.date is asked for, but a benefit per period has no single payment day", "Use period.start or period.end.", key=True)
 
-    def _expression(self, path: Path, text: str) -> Term | None:
-        try:
-            return parse_expression(text.strip(), self.names)
-        except BadExpression as bad:
-            if not bad.silent:
-                self.bad(path, str(bad), bad.mend, offset=bad.offset + len(text) - len(text.lstrip()))
-            return None
-
-    def _bound(self, path: Path, text: str, like: Term) -> Term | None:
-        if not is_number(text):
-            return self._expression(path, text)
-        try:
-            value = Fraction(parse_minor(text, self.currency)) if like.kind.type == "money" else read_number(text)
-            return terms.constant(value, like.kind, text)
-        except ValueError as error:
-            self.bad(path, str(error))
-            return None
-
-    def _step(self, path: Path, step: document.Step) -> None:
-        self.law((*path, "law"), step.law)
-        if (step.is_ is None) == (step.taper is None):
-            self.bad(path, f"step {step.id!r} needs one of is, taper" if step.is_ is None else f"step {step.id!r} has both is and taper")
-            return
-        term = self._expression((*path, "is"), step.is_) if step.is_ is not None else self._taper((*path, "taper"), step)
-        if not self.claim((*path, "id"), step.id):
-            return
-        self.names[step.id] = terms.UNKNOWN
-        if term is None:
-            return
-        try:
-            term = self._finish(path, step, term)
-            self.names[step.id] = terms.named("step", step.id, term.kind, term.low, term.high, term.den)
-        except Refused as refused:
-            self.bad(path, str(refused), refused.mend)
-            return
-        self.steps[step.id] = Step(step.id, term, step.law, step.is_ or _taper_text(step.taper))
-
-    def _taper(self, path: Path, step: document.Step) -> Term | None:
-        assert step.taper is not None
-        parts = [self._expression((*path, key), text) for key, text in (("of", step.taper.of), ("above", step.taper.above), ("rate", step.taper.rate))]
-        if parts[0] is None or parts[1] is None or parts[2] is None:
-            return None
-        try:
-            return terms.taper(parts[0], parts[1], parts[2], step.taper.spread, self.doc.decides.period)
-        except Refused as refused:
-            self.bad(path, str(refused), refused.mend)
-            return None
-
-    def _finish(self, path: Path, step: document.Step, term: Term) -> Term:
-        if not term.numeric:
-            raise Refused(f"a step is an amount or a number, {step.id!r} is {term.kind}")
-        for key, text, limit in (("floor", step.floor, terms.greatest), ("cap", step.cap, terms.least)):
-            bound = None if text is None else self._bound((*path, key), text, term)
-            if bound is not None:
-                term = limit(term, bound, term.text)
-        if step.round is not None:
-            to = self._bound((*path, "round", "to"), step.round.to, term)
-            if to is not None:
-                term = terms.rounded(term, to.low if to.op == "const" else Fraction(0), step.round.mode)
-        return term
-
     def _conditions(self, place: str, given: Iterable[document.Condition]) -> tuple[Condition, ...]:
         found: list[Condition] = []
         for index, item in enumerate(given):
@@ -175,7 +113,7 @@ class _Checker(Definitions):
                 self.bad((*path, "id"), f"the id {item.id!r} is used twice")
             for key, sentence in (("held", item.held), ("not_held", item.not_held)):
                 self._sentence((*path, key), sentence)
-            term = self._expression((*path, "when"), item.when)
+            term = self.expression((*path, "when"), item.when)
             if term is None:
                 continue
             if term.kind.type != "yes_no":
@@ -205,10 +143,7 @@ class _Checker(Definitions):
             mend = "Convert it with spread(amount, parts)." if term.kind.type == "money" else ""
             self.bad(path, f"{pay!r} is {term.kind}, an amount of {self.currency} is paid", mend)
         elif term.den != 1:
-            self.bad(path, f"{pay!r} is not a whole number of minor units but of 1/{term.den}", "Say where it is rounded: round: {to: 0.01, mode: half_up}.")
+            message = f"{pay!r} is not a whole number of minor units but of 1/{term.den}"
+            self.bad(path, message, f"Say where it is rounded: round: {{to: {decimal_text(1, self.currency)}, mode: half_up}}.")
         elif term.low < 0:
             self.bad(path, f"{pay!r} may be negative", "Say floor: 0 in the step.")
-
-
-def _taper_text(taper: document.Taper | None) -> str:
-    return "" if taper is None else f"{taper.rate} of the part of {taper.of} above {taper.above}" + (f", spread over {taper.spread}" if taper.spread else "")

@@ -17,8 +17,8 @@ def lacking_keys(
     steps: Mapping[str, Step],
     conditions: Sequence[Condition],
     exclusions: Sequence[Condition],
-) -> Iterator[tuple[Parameter, str]]:
-    """Every parameter that has no value for somebody, with the values of its fact that lack one.
+) -> Iterator[tuple[Parameter, str, str]]:
+    """Every parameter that has no value for somebody, with the fact and its values that lack one.
 
     A parameter that only steps use needs values for those who pass the conditions; one that a condition uses, for everybody.
     """
@@ -30,10 +30,10 @@ def lacking_keys(
         _narrow(exclusion.term, False, eligible)
     asked = {name for item in (*conditions, *exclusions) for name in _parameters_of(item.term, steps)}
     for name, parameter in parameters.items():
-        if parameter.by:
-            lacking = _lacking(parameter, facts[parameter.by], (everybody if name in asked else eligible)[parameter.by])
+        for by, keys in zip(parameter.by, parameter.keys, strict=True):
+            lacking = _lacking(keys, facts[by], (everybody if name in asked else eligible)[by])
             if lacking:
-                yield parameter, ", ".join(lacking)
+                yield parameter, by, ", ".join(lacking)
 
 
 def _parameters_of(term: Term, steps: Mapping[str, Step]) -> set[str]:
@@ -46,12 +46,12 @@ def _parameters_of(term: Term, steps: Mapping[str, Step]) -> set[str]:
     return found
 
 
-def _lacking(parameter: Parameter, fact: RuleFact, bounds: tuple[int, int]) -> list[str]:
+def _lacking(keys: Sequence[Key], fact: RuleFact, bounds: tuple[int, int]) -> list[str]:
     if fact.type in ("text", "ratio", "yes_no"):
         values: tuple[str | bool, ...] = (False, True) if fact.type == "yes_no" else fact.one_of
-        return [str(Key(value=value)) for value in values if all(key.value != value for key in parameter.keys)] if values else ["any other text"]
+        return [str(Key(value=value)) for value in values if all(key.value != value for key in keys)] if values else ["any other text"]
     lacking, following = [], bounds[0]
-    for key in sorted(parameter.keys, key=lambda key: key.low):
+    for key in sorted(keys, key=lambda key: key.low):
         if following < key.low and following <= bounds[1]:
             lacking.append(str(Key(following, min(key.low - 1, bounds[1]))))
         following = max(following, key.high + 1)

@@ -6,7 +6,7 @@ import keyword
 import re
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
-from math import lcm
+from math import lcm, prod
 from typing import Protocol
 
 from pipeline.documents import Node
@@ -22,6 +22,7 @@ from .shape import locate
 from .terms import Kind, Refused, Term
 from .values import read_fact, read_key, read_range, read_value
 
+MAX_ROWS = 256
 _SOURCES = {"money": ("money",), "number": ("number",), "percent": ("number",), "years": ("date",), "date": ("date",), "yes_no": ("yes_no",),
             "text": ("text", "one_of"), "ratio": ("text", "one_of")}  # fmt: skip
 _TERM_KIND = {"percent": "ratio"}
@@ -203,14 +204,15 @@ class Definitions:
         self.names[name] = terms.UNKNOWN
         self.law((*path, "law"), given.law)
         by, keys = self._keys((*path, "by"), given)
-        dated: dict[int, tuple[tuple[Scalar, ...] | None, str]] = {}
+        dated: dict[int, tuple[tuple[Scalar, ...] | None, tuple[str, ...]]] = {}
         for (start, value), written in zip(given.from_.items(), self._dates(path), strict=True):
-            dated[start] = self._values((*path, "from", written), given, value, keys), value.law or given.law
-            self.law((*path, "from", written, "law"), value.law)
+            place: Path = (*path, "from", written)
+            row = self._values((*place, "value") if isinstance(self.root.at(*place).value, dict) else place, given, value)
+            dated[start] = row, self._laws(place, given, value, len(row or ()))
         values, laws = [], []
         for segment in self.segments:
             begun = [start for start in dated if start <= segment]
-            row, law = dated[max(begun)] if begun else (None, "")
+            row, law = dated[max(begun)] if begun else (None, ())
             if row is None:
                 self.bad(path, f"{name!r} has no value on {day_date(segment)}, when the rule is in force", "Give it one from then on or earlier.", key=True)
                 return
@@ -238,43 +240,69 @@ class Definitions:
         except Refused as refused:
             self.bad(path, str(refused), refused.mend, key=True)
 
-    def _keys(self, path: Path, given: document.Parameter) -> tuple[str, tuple[Key, ...]]:
-        if not given.by:
-            return "", ()
-        if len(given.by) > 1:
-            self.bad(path, f"a parameter is given by one fact, not by {len(given.by)}", key=True)
-        by, texts = next(iter(given.by.items()))
+    def _keys(self, path: Path, given: document.Parameter) -> tuple[tuple[str, ...], tuple[tuple[Key, ...], ...]]:
+        size = prod(len(texts) for texts in given.by.values())
+        if size > MAX_ROWS:
+            self.bad(path, f"{size:,} values by key, the limit is {MAX_ROWS}", key=True)
+            return (), ()
+        found = [(by, self._axis((*path, by), by, texts)) for by, texts in given.by.items()]
+        return tuple(by for by, _ in found), tuple(keys for _, keys in found)
+
+    def _axis(self, path: Path, by: str, texts: list[str]) -> tuple[Key, ...]:
         fact = self.facts.get(by)
         if fact is None:
             if by not in self.doc.facts:
-                self.unknown((*path, by), "unknown fact", by, self.doc.facts, key=True)
-            return "", ()
+                self.unknown(path, "unknown fact", by, self.doc.facts, key=True)
+            return ()
         keys: list[Key] = []
         for index, text in enumerate(texts):
             try:
-                key = read_key(text, fact.type, self.currency, fact.one_of)
+                key = read_key(text, fact.type, self.currency, fact.one_of, fact.range or (0, 0), 100 if fact.type == "percent" else 1)
             except ValueError as error:
-                self.bad((*path, by, index), str(error))
+                self.bad((*path, index), str(error))
                 continue
             if any((key.value == other.value) if key.value is not None else (key.low <= other.high and other.low <= key.high) for other in keys):
-                self.bad((*path, by, index), f"{text!r} overlaps an earlier key")
+                self.bad((*path, index), f"{text!r} overlaps an earlier key")
             keys.append(key)
-        return by, tuple(keys)
+        return tuple(keys)
 
-    def _values(self, path: Path, given: document.Parameter, dated: document.DatedValue, keys: tuple[Key, ...]) -> tuple[Scalar, ...] | None:
+    def _values(self, path: Path, given: document.Parameter, dated: document.DatedValue) -> tuple[Scalar, ...] | None:
         if dated.value == "null":
             return None
-        listed = dated.value if isinstance(dated.value, list) else [dated.value]
-        keyed = len(next(iter(given.by.values()))) if given.by else 1
-        if len(listed) != keyed or isinstance(dated.value, list) != bool(given.by):
-            expected = f"{keyed} values, one for each key" if given.by else "one value"
-            self.bad(path, f"{len(listed)} value{'s' * (len(listed) != 1)} stand here, {expected} must", "Write a list." if given.by else "")
-            return (Fraction(0),) * max(len(keys), 1)
         row: list[Scalar] = []
-        for index, text in enumerate(listed):
+        for place, text in self._flat(path, given, dated.value):
             try:
                 row.append(read_value(text, given.type, self.currency))
             except ValueError as error:
-                self.bad((*path, index) if isinstance(dated.value, list) else path, str(error))
+                self.bad(place, str(error))
                 row.append(Fraction(0))
         return tuple(row)
+
+    def _laws(self, path: Path, given: document.Parameter, dated: document.DatedValue, count: int) -> tuple[str, ...]:
+        """The law of each value: its own, that of its date, or that of the parameter."""
+        if isinstance(dated.law, str):
+            self.law((*path, "law"), dated.law)
+            return (dated.law or given.law,) * count
+        listed = self._flat((*path, "law"), given, dated.law)
+        for place, law in listed:
+            self.law(place, law)
+        return tuple(law or given.law for _, law in listed)
+
+    def _flat(self, path: Path, given: document.Parameter, nested: document.Nested) -> list[tuple[Path, str]]:
+        """The leaves of lists within lists, with their places; a problem where the shape is not that of the keys."""
+        level: list[tuple[Path, document.Nested]] = [(path, nested)]
+        for by, keys in given.by.items():
+            following: list[tuple[Path, document.Nested]] = []
+            for place, item in level:
+                listed = item if isinstance(item, list) else [item]
+                if not isinstance(item, list) or len(listed) != len(keys):
+                    of = f" of {by}" if len(given.by) > 1 else ""
+                    self.bad(place, f"{len(listed)} value{'s' * (len(listed) != 1)} stand here, {len(keys)} values, one for each key{of} must", "Write a list.")
+                    return []
+                following += [((*place, index), inner) for index, inner in enumerate(listed)]
+            level = following
+        for place, item in level:
+            if isinstance(item, list):
+                self.bad(place, f"{len(item)} value{'s' * (len(item) != 1)} stand here, one value must")
+                return []
+        return [(place, str(item)) for place, item in level]

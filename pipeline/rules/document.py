@@ -76,6 +76,15 @@ def _read_value(item: object) -> object:
     return item if isinstance(item, dict) else {"value": item}
 
 
+def _read_nested(item: object) -> object:
+    level = [item]
+    while any(isinstance(part, list) for part in level):
+        level = [inner for part in level for inner in (part if isinstance(part, list) else [part])]
+    if not all(isinstance(part, str) for part in level):
+        raise ValueError("a value, or a list of values, must stand here")
+    return item
+
+
 def _read_at(text: object) -> object:
     if text not in get_args(When):
         if not isinstance(text, str) or not text[:1].isdigit():
@@ -87,12 +96,16 @@ def _read_at(text: object) -> object:
 
 _DATE_SCHEMA: dict[str, Any] = {"type": "string", "format": "date"}
 _SCALAR_SCHEMA: dict[str, Any] = {"type": ["string", "number", "boolean"]}
+_VALUES_SCHEMA: dict[str, Any] = {"type": ["string", "number", "boolean", "array"]}
+
+Nested = str | list["Nested"]
 
 Day = Annotated[int, BeforeValidator(_read_day), WithJsonSchema(_DATE_SCHEMA)]
 EndDay = Annotated[int | None, BeforeValidator(_read_end), WithJsonSchema({"type": ["string", "null"], "format": "date"})]
 Whole = Annotated[int, BeforeValidator(_read_whole), WithJsonSchema({"type": "integer", "minimum": 0})]
 YesNo = Annotated[bool, BeforeValidator(_read_yes_no), WithJsonSchema({"enum": ["yes", "no", True, False]})]
 Scalar = Annotated[str, WithJsonSchema(_SCALAR_SCHEMA)]
+Values = Annotated[Any, BeforeValidator(_read_nested), WithJsonSchema(_VALUES_SCHEMA)]
 Name = Annotated[str, BeforeValidator(_read_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"})]
 BenefitId = Annotated[str, BeforeValidator(_read_id), WithJsonSchema({"type": "string", "pattern": f"^{_ID.pattern}$", "maxLength": 40})]
 PeriodKind = Literal["once", "month", "quarter", "year"]
@@ -103,7 +116,7 @@ Status = Literal["final", "preliminary", "estimated"]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class InForce(_Part):
@@ -158,23 +171,31 @@ class Fact(_Part):
 class DatedValue(_Part):
     """The value of a parameter from a day on; `null` ends the parameter."""
 
-    value: Scalar | list[Scalar]
-    law: str = ""
+    value: Values
+    """One value, or a list with a value for each key; where several facts give the keys, lists within lists, the first fact outermost."""
+    law: Values = ""
+    """The law of the value, or lists of the same shape as the values."""
     note: str = ""
+    """What a reader should know."""
 
 
-_DATED_SCHEMA = {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, {"type": "array", "items": _SCALAR_SCHEMA}, DatedValue.model_json_schema()]}
+_DATED_SCHEMA = {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, {"type": "array"}, DatedValue.model_json_schema()]}
 Dated = Annotated[DatedValue, BeforeValidator(_read_value), WithJsonSchema(_DATED_SCHEMA)]
 
 
 class Parameter(_Part):
-    """A number of the law, by date and, where `by` names a fact, by that fact's value."""
+    """A number of the law, by date and, where `by` names facts, by the values of those facts."""
 
     type: Literal["money", "number", "percent", "ratio", "years", "date", "yes_no", "text"]
+    """What the value is; an amount of money is written in the currency of the rule, 5 percent as 5, a ratio as 0.05 or 1/3."""
     per: Per | None = None
+    """Of money: for how long the amount is."""
     law: str = ""
-    by: dict[Name, list[Scalar]] = {}
+    """The law of every value that names none of its own."""
+    by: dict[Name, list[Scalar]] = Field(default={}, max_length=3)
+    """The facts that pick the value, each with its keys: 3, 0-2, 0..<10_000, 15.., a text, yes or no."""
     from_: dict[Day, Dated] = Field(alias="from", min_length=1)
+    """The first day of each value."""
 
 
 class Condition(_Part):
@@ -187,13 +208,63 @@ class Condition(_Part):
     not_held: str = ""
 
 
+class Each(_Part):
+    """The steps in which an excess counts."""
+
+    size: Scalar
+    """How much one step is: an amount, or a parameter."""
+    count: Literal["started", "full"]
+    """Whether a step counts when it is started or when it is full."""
+
+
 class Taper(_Part):
-    """The part of an income above a limit, times a rate."""
+    """What an income takes off: a rate of the part above a limit, an amount for each step of it, or an amount over a range."""
 
     of: Scalar
-    above: Scalar
-    rate: Scalar
+    """The income that is looked at: an expression."""
+    above: Scalar | None = None
+    """The limit above which it counts: an amount, or an expression."""
+    rate: Scalar | None = None
+    """The share of the part above the limit: 5 %, or an expression."""
+    each: Each | None = None
+    """Counts the part above the limit in whole steps."""
+    from_: Scalar | None = Field(alias="from", default=None)
+    """The income up to which nothing is taken: an amount, or a parameter."""
+    until: Scalar | None = None
+    """The income from which all of `take` is taken: an amount, or a parameter."""
+    take: Scalar | None = None
+    """What each step takes, or what is taken at the end of the range: an amount, or an expression."""
     spread: Whole | None = None
+    """Over how many payments it is taken."""
+
+
+class Bracket(_Part):
+    """A bracket of a scale: the part of the income above its limit, up to the next bracket."""
+
+    above: Scalar
+    """Where the bracket begins: an amount, or a parameter."""
+    rate: Scalar
+    """The share of the part in the bracket: 5 %, or an expression."""
+
+
+class Scale(_Part):
+    """A marginal scale: each bracket's rate on the part of the income in it."""
+
+    of: Scalar
+    """The income that is looked at: an expression."""
+    brackets: list[Bracket] = Field(min_length=1, max_length=32)
+    """From the lowest to the highest."""
+
+
+class Spread(_Part):
+    """What one period has of an amount per year or quarter; the parts add up to the whole."""
+
+    of: Scalar
+    """The whole: an amount per year or quarter in whole minor units."""
+    remainder: Literal["first", "last"]
+    """The period of the year or quarter that has what equal parts leave."""
+    to: Scalar | None = None
+    """The multiple down to which each part is rounded; the smallest unit of the currency where left out."""
 
 
 class Rounding(_Part):
@@ -204,15 +275,21 @@ class Rounding(_Part):
 
 
 class Step(_Part):
-    """One step of the amount: an expression or a taper, then floor, cap and round, in this order."""
+    """One step of the amount: an expression or one of the blocks, then floor, cap and round, in this order."""
 
     id: Name
     is_: Scalar | None = Field(alias="is", default=None)
+    """An expression."""
     taper: Taper | None = None
+    scale: Scale | None = None
+    spread: Spread | None = None
     floor: Scalar | None = None
+    """The least the step can be: an amount, or an expression."""
     cap: Scalar | None = None
+    """The most the step can be: an amount, or an expression."""
     round: Rounding | None = None
     law: str = ""
+    """The place in the law that says so."""
 
 
 class Amount(_Part):
@@ -282,7 +359,7 @@ class Approvals(_Part):
 class Document(_Part):
     """One dated version of one benefit."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, title="Benefit rule")
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, title="Benefit rule")
     format: Literal["benefit-rule/1"]
     benefit: BenefitId
     title: dict[str, str] = Field(min_length=1)

@@ -11,12 +11,14 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 from functools import reduce
 from math import lcm
-from operator import or_
+from operator import and_, or_
 
 import polars as pl
 
-from .rule import Parameter, Rule
-from .terms import NUMERIC, Term
+from pipeline.facts import day_date
+
+from .rule import Key, Parameter, Rule
+from .terms import MONTHS, NUMERIC, Term
 
 _INT, _MASK = pl.Int64(), pl.UInt64()
 
@@ -145,6 +147,24 @@ class Emitter:
     def invert(self, term: Term) -> pl.Expr:
         return ~self(term.args[0])
 
+    def inverse(self, term: Term) -> pl.Expr:
+        return _whole(term.den * term.args[0].den) // self(term.args[0])
+
+    def part(self, term: Term) -> pl.Expr:
+        """Equal parts, and what they leave in the first or last of them: which of them the period is, is known here."""
+        of_whole, of_part = MONTHS[term.args[0].kind.per], MONTHS[self.rule.period_kind]
+        parts = of_whole // of_part
+        turn = (day_date(self.days["period.start"]).month - 1) % of_whole // of_part
+        whole, share = (self(arg) for arg in term.args)
+        return whole - share * _whole(parts - 1) if turn == (0 if term.value == "first" else parts - 1) else share
+
+    def table(self, term: Term) -> pl.Expr:
+        rows = [(self(when), self.over(value, term.den)) for when, value in zip(term.args[::2], term.args[1::2], strict=True)]
+        chosen = pl.lit(None, dtype=_INT)
+        for when, value in reversed(rows):
+            chosen = pl.when(when.is_null()).then(None).when(when).then(value).otherwise(chosen)
+        return chosen
+
     def years(self, term: Term) -> pl.Expr:
         birth, now = (_date(self(arg)) for arg in term.args)
         earlier = now.dt.month().cast(_INT) * _whole(32) + now.dt.day().cast(_INT) < birth.dt.month().cast(_INT) * _whole(32) + birth.dt.day().cast(_INT)
@@ -162,14 +182,20 @@ class Emitter:
         if term.op in ("fact", "share"):
             return pl.col(str(term.value)).is_null().cast(_MASK) * self.bits[str(term.value)]
         if term.op == "parameter":
-            by = self.rule.parameters[str(term.value)].by
-            return pl.col(by).is_null().cast(_MASK) * self.bits[by] if by else none
+            keyed = (pl.col(by).is_null().cast(_MASK) * self.bits[by] for by in self.rule.parameters[str(term.value)].by)
+            return reduce(or_, keyed, none)
         if term.op == "step":
             return pl.col("missing:" + str(term.value))
         if term.op == "if":
             when, then, otherwise = term.args
             chosen = self(when)
             return pl.when(chosen).then(self.missing(then)).when(~chosen).then(self.missing(otherwise)).otherwise(self.missing(when))
+        if term.op == "table":
+            found = none
+            for when, value in reversed(list(zip(term.args[::2], term.args[1::2], strict=True))):
+                held = self(when)
+                found = pl.when(held).then(self.missing(value)).when(held.is_null()).then(self.missing(when)).otherwise(found)
+            return found
         parts = [self.missing(arg) for arg in term.args]
         every = reduce(or_, parts) if parts else none
         return pl.when(self(term).is_null()).then(every).otherwise(none) if term.op in ("and", "or") else every
@@ -192,11 +218,14 @@ def _literal(value: int | str | bool) -> pl.Expr:
 
 
 def _looked_up(parameter: Parameter, row: list[int | str | bool]) -> pl.Expr:
-    column, keyed = pl.col(parameter.by), list(zip(parameter.keys, row, strict=True))
-    if isinstance(parameter.keys[0].value, str) and parameter.kind.type in NUMERIC:
-        return _table(column, {str(key.value): int(value) for key, value in keyed})
-    rows = [(column.is_between(key.low, key.high) if key.value is None else column == key.value, _literal(value)) for key, value in keyed]
+    if len(parameter.by) == 1 and isinstance(parameter.keys[0][0].value, str) and parameter.kind.type in NUMERIC:
+        return _table(pl.col(parameter.by[0]), {str(key.value): int(value) for key, value in zip(parameter.keys[0], row, strict=True)})
+    rows = [(reduce(and_, map(_holds, parameter.by, keys)), _literal(value)) for keys, value in zip(parameter.rows(), row, strict=True)]
     return reduce(lambda rest, entry: pl.when(entry[0]).then(entry[1]).otherwise(rest), reversed(rows), pl.lit(None))
+
+
+def _holds(name: str, key: Key) -> pl.Expr:
+    return pl.col(name).is_between(key.low, key.high) if key.value is None else pl.col(name) == key.value
 
 
 _EMIT: dict[str, Callable[[Emitter, Term], pl.Expr]] = {
@@ -206,4 +235,5 @@ _EMIT: dict[str, Callable[[Emitter, Term], pl.Expr]] = {
     "round_half_up": Emitter.rounding, "round_up": Emitter.rounding, "round_down": Emitter.rounding,
     "eq": Emitter.compare, "ne": Emitter.compare, "lt": Emitter.compare, "le": Emitter.compare, "gt": Emitter.compare, "ge": Emitter.compare,
     "and": Emitter.every, "or": Emitter.some, "not": Emitter.invert, "years": Emitter.years, "days": Emitter.days_between, "year": Emitter.year,
+    "inverse": Emitter.inverse, "part": Emitter.part, "table": Emitter.table,
 }  # fmt: skip

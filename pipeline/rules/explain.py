@@ -31,13 +31,14 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Calculated(msgspec.Struct, frozen=True):
-    """A step: its value, the expression and what it was calculated from."""
+    """A step: its value, the expression, what it was calculated from, and the law of each parameter's value."""
 
     id: str
     value: str
     text: str
     used: dict[str, str]
     law: str
+    laws: dict[str, str]
 
 
 class Explanation(msgspec.Struct, frozen=True):
@@ -63,7 +64,7 @@ class Explanation(msgspec.Struct, frozen=True):
         lines = [f"{self.title}, {self.period}: {self.decision}{amount} for {self.subject}."]
         lines += [f"  {_mark(reason.passed)} {reason.text}{_law(reason.law)}" for reason in self.reasons]
         if self.decision != "refused":
-            lines += [f"  {step.id} = {step.value}: {step.text}{_used(step.used)}{_law(step.law)}" for step in self.steps]
+            lines += [f"  {step.id} = {step.value}: {step.text}{_used(step)}{_law(step.law)}" for step in self.steps]
         if self.missing:
             lines.append(f"It cannot be decided before this is known: {', '.join(self.missing)}.")
         if len(self.change) == 1:
@@ -81,8 +82,10 @@ def _law(cite: str) -> str:
     return f" ({cite})" if cite else ""
 
 
-def _used(used: dict[str, str]) -> str:
-    return f", with {', '.join(f'{name} {value}' for name, value in used.items())}" if used else ""
+def _used(step: Calculated) -> str:
+    laws = {name: _law(cite) for name, cite in step.laws.items() if cite != step.law}
+    told = ", ".join(f"{name} {value}{laws.get(name, '')}" for name, value in step.used.items())
+    return f", with {told}" if told else ""
 
 
 def outcomes(rule: Rule, bits: int) -> list[tuple[Condition, str]]:
@@ -135,8 +138,7 @@ def used_values(rule: Rule, term: Term, facts: Facts, row: Mapping[str, int], pe
     """What a term was calculated from: facts, parameters and earlier steps with their values."""
     by_name = {fact.name: fact for fact in rule.facts}
     steps = {step.id: step for step in rule.steps}
-    on = event_day if rule.parameters_at == "event.date" and event_day is not None else None
-    segment = rule.segment(rule.day(rule.parameters_at, period) if on is None else on)
+    segment = _segment(rule, period, event_day)
     for leaf in leaves(term):
         name = str(leaf.value)
         if leaf.op in ("fact", "share"):
@@ -144,13 +146,26 @@ def used_values(rule: Rule, term: Term, facts: Facts, row: Mapping[str, int], pe
         elif leaf.op == "step":
             yield name, step_text(rule, steps[name], row["step:" + name], steps[name].denominator)
         elif leaf.op == "parameter":
-            parameter, key = rule.parameters[name], facts.get(rule.parameters[name].by)
-            values = parameter.values[segment]
-            if not parameter.by:
-                yield name, term_text(rule, leaf, values[0])
-            elif key is not None:
-                held = [value for row_key, value in zip(parameter.keys, values, strict=True) if row_key.holds(key)]
-                yield name, term_text(rule, leaf, held[0]) if held else "none"
+            held = rule.parameters[name].row(facts)
+            if held is not None:
+                yield name, term_text(rule, leaf, rule.parameters[name].values[segment][held])
+            elif all(facts.get(by) is not None for by in rule.parameters[name].by):
+                yield name, "none"
+
+
+def used_laws(rule: Rule, term: Term, facts: Facts, period: Period, event_day: int | None = None) -> Iterator[tuple[str, str]]:
+    """The law of each parameter's value that a term was calculated from."""
+    segment = _segment(rule, period, event_day)
+    for leaf in leaves(term):
+        parameter = rule.parameters[str(leaf.value)] if leaf.op == "parameter" else None
+        held = None if parameter is None else parameter.row(facts)
+        if parameter is not None and held is not None and parameter.laws[segment][held]:
+            yield parameter.name, rule.law[parameter.laws[segment][held]].cite
+
+
+def _segment(rule: Rule, period: Period, event_day: int | None) -> int:
+    on = event_day if rule.parameters_at == "event.date" and event_day is not None else None
+    return rule.segment(rule.day(rule.parameters_at, period) if on is None else on)
 
 
 def explain(
@@ -199,4 +214,5 @@ def _reason(rule: Rule, item: Condition, state: str, names: Mapping[str, str]) -
 def _calculated(rule: Rule, step: Step, row: Mapping[str, int], facts: Facts, period: Period, event_day: int | None) -> Calculated:
     value = step_text(rule, step, row["step:" + step.id], step.denominator)
     used = dict(used_values(rule, step.term, facts, row, period, event_day))
-    return Calculated(step.id, value, step.text, used, rule.law[step.law].cite if step.law else "")
+    laws = dict(used_laws(rule, step.term, facts, period, event_day))
+    return Calculated(step.id, value, step.text, used, rule.law[step.law].cite if step.law else "", laws)

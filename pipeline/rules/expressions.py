@@ -25,6 +25,9 @@ FUNCTIONS: dict[str, tuple[int, int, str]] = {
     "abs": (1, 1, "abs(a): without its sign"),
     "positive": (1, 1, "positive(a): a where it is above zero, else zero"),
     "spread": (2, 2, "spread(amount, parts): a yearly amount as one of so many equal payments"),
+    "per_year": (1, 1, "per_year(amount): an amount per quarter or month as the amount per year"),
+    "per_quarter": (1, 1, "per_quarter(amount): an amount per year or month as the amount per quarter"),
+    "per_month": (1, 1, "per_month(amount): an amount per year or quarter as the amount per month"),
     "full_steps": (2, 2, "full_steps(a, size): how many full steps of size are in a"),
     "started_steps": (2, 2, "started_steps(a, size): how many steps of size are started in a"),
     "years": (2, 2, "years(birth, day): whole years from one day to another"),
@@ -198,9 +201,12 @@ class _Reader:
         if name in ("years", "days", "year"):
             return terms.day_term(name, *args, text=source)
         if name == "abs":
-            return terms.greatest(args[0], terms.negative(args[0]), source)
+            either = terms.greatest(args[0], terms.negative(args[0]), source)
+            return terms.within(either, max(either.low, Fraction(0)), either.high)
         if name == "positive":
             return terms.greatest(args[0], terms.constant(0, Kind("number"), "0", literal=True), source)
+        if name.startswith("per_"):
+            return terms.convert(args[0], name.removeprefix("per_"), source)
         if name == "spread":
             return terms.spread(args[0], args[1], source)
         return terms.whole_steps(args[0], args[1], name == "started_steps", source)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from fractions import Fraction
+from itertools import product
 
 from pipeline.facts import LAST_DAY, day, day_date
 
@@ -41,7 +42,7 @@ class RuleFact:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One row of a parameter that is given by a fact: a range of numbers, a text or a yes/no."""
+    """One key of a parameter that is given by a fact: a range of whole numbers of the fact's column, a text or a yes/no."""
 
     low: int = 0
     high: int = 0
@@ -58,15 +59,27 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A number of the law. `values` and `laws` have an entry per segment; a value has an entry per key, or one."""
+    """A number of the law, by the facts `by`, each with its `keys`. `values` and `laws` have an entry per segment, and there one per row."""
 
     name: str
     kind: Kind
     den: int
-    by: str
-    keys: tuple[Key, ...]
+    by: tuple[str, ...]
+    keys: tuple[tuple[Key, ...], ...]
     values: tuple[tuple[Scalar, ...], ...]
-    laws: tuple[str, ...]
+    laws: tuple[tuple[str, ...], ...]
+
+    def rows(self) -> Iterator[tuple[Key, ...]]:
+        """The keys of each value, the last fact's keys changing fastest; one empty row where the parameter is given by no fact."""
+        return product(*self.keys)
+
+    def row(self, facts: Mapping[str, int | bool | str | None]) -> int | None:
+        """The index of the value that holds for somebody; None where a fact is unknown or has no key."""
+        held = [facts.get(name) for name in self.by]
+        for index, keys in enumerate(self.rows()):
+            if all(fact is not None and key.holds(fact) for key, fact in zip(keys, held, strict=True)):
+                return index
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ no numerator on the way leaves Int64; a term that could is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import lcm
@@ -189,18 +189,37 @@ def spread(a: Term, parts: Term, text: str = "") -> Term:
     return replace(divide(a, parts, text), kind=Kind("money"))
 
 
-def taper(of: Term, above: Term, rate: Term, parts: int | None, period: str) -> Term:
-    """The part of `of` above a limit, times a rate, as an amount of one period."""
-    if rate.kind.type != "ratio":
-        raise Refused(f"the rate of a taper is a percent or a ratio: {_is(rate)}")
-    excess = greatest(subtract(of, above, f"{of} - {above}"), constant(0, of.kind, "0", literal=True), f"the part of {of} above {above}")
-    if parts is None and excess.kind.per and period != "once" and excess.kind.per != period:
-        raise Refused(f"{of} is {of.kind} and the benefit is per {period}", f"Say spread: {_PARTS.get((excess.kind.per, period), 1)}.")
-    whole = multiply(excess, rate, f"{rate} of {excess}")
-    return replace(divide(whole, constant(parts or 1, NUMBER, str(parts), literal=True)), kind=Kind("money"), text=str(whole))
+MONTHS = {"year": 12, "quarter": 3, "month": 1}
 
 
-_PARTS = {("year", "quarter"): 4, ("year", "month"): 12, ("quarter", "month"): 3}
+def convert(a: Term, per: str, text: str = "") -> Term:
+    """An amount per year, quarter or month as the amount per another of them, exactly."""
+    if a.kind.type != "money" or a.kind.per not in MONTHS:
+        raise Refused(f"only money per year, quarter or month is converted: {_is(a)}", "Say per: year, quarter or month where it is defined.")
+    factor = constant(Fraction(MONTHS[per], MONTHS[a.kind.per]), NUMBER, literal=True)
+    return replace(multiply(a, factor, text), kind=Kind("money", per))
+
+
+def within(a: Term, low: Fraction, high: Fraction) -> Term:
+    """The term with bounds that are known to be tighter than those of its arithmetic."""
+    return replace(a, low=low, high=high)
+
+
+def inverse(width: Term, values: Iterable[Fraction]) -> Term:
+    """One part of `width`, which takes no other than these values, all above zero."""
+    known = list(values)
+    den = lcm(*(value.numerator for value in known))
+    term = Term("inverse", Kind("ratio"), (width,), None, 1 / max(known), 1 / min(known), den, text=f"one part of {width}")
+    return checked(checked(term), den * width.den)
+
+
+def first_that_holds(hit: str, rows: Sequence[tuple[Term, Term]]) -> Term:
+    """The value of the row whose condition holds, the first of them where `hit` is first; unknown where that is not known."""
+    kind, den = rows[0][1].kind, lcm(*(value.den for _, value in rows))
+    for _, value in rows:
+        checked(value, den)
+    bounds = min(value.low for _, value in rows), max(value.high for _, value in rows)
+    return checked(Term("table", kind, tuple(term for row in rows for term in row), hit, *bounds, den))
 
 
 def whole_steps(a: Term, size: Term, started: bool, text: str = "") -> Term:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import date
 from fractions import Fraction
+from math import ceil, floor
 
 from pipeline.facts import day
 from pipeline.money import parse_minor
@@ -14,6 +15,8 @@ from pipeline.problems import suggestion
 from .rule import Key
 
 _NUMBER = re.compile(r"[+-]?\d[\d_]*(\.\d+)?", re.ASCII)
+_DASHED = re.compile(r"\s*(\d[\d_]*(?:\.\d+)?)\s*()-\s*(\d[\d_]*(?:\.\d+)?)\s*", re.ASCII)
+_SPAN = re.compile(r"(.*?)\.\.(<?)(.*)")
 _SHARE = re.compile(r"\d[\d_]*/[1-9][\d_]*", re.ASCII)
 
 
@@ -87,14 +90,22 @@ def read_range(text: str, kind: str, currency: str) -> tuple[int, int]:
     return bounds[0], bounds[1]
 
 
-def read_key(text: str, kind: str, currency: str, one_of: Sequence[str]) -> Key:
-    """A key of a parameter: ``3-6``, ``3``, ``7..14``, a text of the fact, or yes/no."""
+def read_key(text: str, kind: str, currency: str, one_of: Sequence[str], bounds: tuple[int, int], den: int = 1) -> Key:
+    """A key: ``3``, ``3-6``, ``-5..5``, ``0..<10_000`` (up to, not including), ``15..``, ``..<0``, a text of the fact, or yes/no.
+
+    A range is in whole parts of 1/`den`, as the column holds them; where an end is left open, it is that of `bounds`.
+    """
     if kind == "yes_no":
         return Key(value=read_yes_no(text))
-    if kind in ("text", "ratio"):
+    if kind == "text" or (kind == "ratio" and one_of):
         return Key(value=str(read_fact(text, kind, currency, one_of)))
-    low, _, high = text.replace("..", "-").partition("-")
-    bounds = [int(read_fact(part.strip(), kind, currency)) for part in (low, high or low)]
-    if bounds[0] > bounds[1]:
+    span = _DASHED.fullmatch(text) or _SPAN.fullmatch(text)
+    low, below, high = span.groups() if span else (text, "", text)
+    ends = [Fraction(str(read_value(end.strip(), kind, currency))) * den if end.strip() else None for end in (low, high)]
+    if ends[0] is not None and ends[1] is not None and ends[0] > ends[1]:
         raise ValueError(f"{text!r} is empty: its first value is above its last")
-    return Key(bounds[0], bounds[1])
+    first = bounds[0] if ends[0] is None else ceil(ends[0])
+    last = bounds[1] if ends[1] is None else ceil(ends[1]) - 1 if below else floor(ends[1])
+    if first > last:
+        raise ValueError(f"{text!r} holds no value that can be")
+    return Key(first, last)

@@ -6,6 +6,7 @@ import ast
 from dataclasses import dataclass, field
 from datetime import date
 from fractions import Fraction
+from math import ceil, floor
 
 Value = Fraction | bool | str | None
 EPOCH = date(1970, 1, 1).toordinal()
@@ -47,14 +48,15 @@ def whole(value: Fraction, mode: str) -> Fraction:
 
 
 class Oracle:
-    """Decides one subject by one document. Amounts are in minor units; the currency has two decimals."""
+    """Decides one subject by one document. Amounts are in minor units."""
 
     def __init__(self, document: dict) -> None:
         self.document = document
+        self.minor = 1 if document["decides"].get("currency") in ("JPY", "KRW") else 100
 
     def literal(self, text: str, kind: str) -> Value:
         if kind == "money":
-            return number(text) * 100
+            return number(text) * self.minor
         if kind == "percent":
             return number(text) / 100
         if kind == "yes_no":
@@ -106,31 +108,101 @@ class Oracle:
         listed = parameter["from"][start]
         if "by" not in parameter:
             return Seen(self.literal(listed, parameter["type"]))
-        ((fact, keys),) = parameter["by"].items()
-        seen = self.seen[fact]
-        if seen.value is None:
-            return seen
-        for key, text in zip(keys, listed, strict=True):
-            low, _, high = key.partition("-")
-            if seen.value == key or (isinstance(seen.value, Fraction) and number(low) <= seen.value <= number(high or low)):
-                return Seen(self.literal(text, parameter["type"]))
-        return Seen(None)
+        facts = [self.seen[fact] for fact in parameter["by"]]
+        if any(seen.value is None for seen in facts):
+            return Seen(None, frozenset().union(*(seen.missing for seen in facts)))
+        for seen, (fact, keys) in zip(facts, parameter["by"].items(), strict=True):
+            found = [index for index, key in enumerate(keys) if self.within(seen.value, key, self.document["facts"][fact]["type"])]
+            if not found:
+                return Seen(None)
+            listed = listed[found[0]]
+        return Seen(self.literal(listed, parameter["type"]))
+
+    def within(self, value: Value, key: str, kind: str) -> bool:
+        if isinstance(value, str | bool):
+            return value == self.literal(key, kind)
+        low, _, high = key.partition("..") if ".." in key else key.partition("-") if "-" in key[1:] else (key, "", key)
+        above = not low or self.literal(low, kind) <= value
+        if high.startswith("<"):
+            return above and value < self.literal(high[1:], kind)
+        return above and (not high or value <= self.literal(high, kind))
 
     def step(self, step: dict) -> Seen:
-        if "is" in step:
-            seen = self.read(step["is"])
-        else:
-            taper = step["taper"]
-            parts = [self.read(taper[key]) for key in ("of", "above", "rate")]
-            seen = self.strict(lambda of, above, rate: max(of - above, 0) * rate / number(taper.get("spread", "1")), *parts)
+        (block,) = step.keys() & {"is", "taper", "scale", "spread"}
+        seen = {"is": self.read, "taper": self.taper, "scale": self.scale, "spread": self.part}[block](step[block])
         for key, pick in (("floor", max), ("cap", min)):
             if key in step:
-                bound = Seen(number(step[key]) * 100)
+                bound = Seen(number(step[key]) * self.minor)
                 seen = self.strict(pick, seen, bound)
         if "round" in step:
-            to = number(step["round"]["to"]) * 100
+            to = number(step["round"]["to"]) * self.minor
             seen = self.strict(lambda value: whole(value / to, step["round"]["mode"]) * to, seen)
         return seen
+
+    def amount(self, text: str) -> Seen:
+        return self.read(text) if text[0].isalpha() or text[0] == "(" else Seen(number(text) * self.minor)
+
+    def rate(self, text: str) -> Seen:
+        return Seen(number(text.rstrip(" %")) / 100) if text.endswith("%") else self.read(text)
+
+    def taper(self, taper: dict) -> Seen:
+        of, parts = self.read(taper["of"]), number(taper.get("spread", "1"))
+        if "from" in taper:
+
+            def over(of: Fraction, start: Fraction, end: Fraction, take: Fraction) -> Fraction:
+                return take * min(max(of - start, 0), end - start) / (end - start) / parts
+
+            return self.strict(over, of, self.amount(taper["from"]), self.amount(taper["until"]), self.amount(taper["take"]))
+        above = self.amount(taper["above"])
+        if "each" not in taper:
+            return self.strict(lambda of, above, rate: max(of - above, 0) * rate / parts, of, above, self.rate(taper["rate"]))
+        each, started = self.amount(taper["each"]["size"]), taper["each"]["count"] == "started"
+
+        def steps(of: Fraction, above: Fraction, size: Fraction) -> Fraction:
+            exact = max(of - above, 0) / size
+            return Fraction(ceil(exact) if started else floor(exact))
+
+        if "rate" in taper:
+            return self.strict(lambda of, above, size, rate: steps(of, above, size) * size * rate / parts, of, above, each, self.rate(taper["rate"]))
+        return self.strict(lambda of, above, size, take: steps(of, above, size) * take / parts, of, above, each, self.amount(taper["take"]))
+
+    def scale(self, scale: dict) -> Seen:
+        of, known = self.read(scale["of"]), [(self.amount(one["above"]), self.rate(one["rate"])) for one in scale["brackets"]]
+
+        def tax(of: Fraction, *flat: Fraction) -> Fraction:
+            starts, rates, owed = flat[::2], flat[1::2], Fraction(0)
+            for index, (start, rate) in enumerate(zip(starts, rates, strict=True)):
+                end = starts[index + 1] if index + 1 < len(starts) else max(of, start)
+                owed += rate * (min(max(of, start), end) - start)
+            return owed
+
+        return self.strict(tax, of, *(seen for pair in known for seen in pair))
+
+    def part(self, spread: dict) -> Seen:
+        months = {"year": 12, "quarter": 3, "month": 1}
+        long, short = months[self.per(ast.parse(spread["of"], mode="eval").body)], months[self.document["decides"]["period"]]
+        to, count = number(spread["to"]) * self.minor if "to" in spread else Fraction(1), long // short
+        turn = (date.fromordinal(self.days["period.start"] + EPOCH).month - 1) % long // short
+
+        def one(of: Fraction) -> Fraction:
+            equal = whole(of / count / to, "down") * to
+            shares = [equal] * count
+            shares[0 if spread["remainder"] == "first" else -1] += of - sum(shares)
+            return shares[turn]
+
+        return self.strict(one, self.read(spread["of"]))
+
+    def per(self, node: ast.expr) -> str:
+        """For how long the first amount in an expression is."""
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("per_"):
+            return ast.unparse(node.func).removeprefix("per_")
+        if isinstance(node, ast.Name):
+            for place in ("facts", "parameters"):
+                if node.id in self.document[place]:
+                    return self.document[place][node.id].get("per", "")
+            step = next((step for step in self.document["amount"]["steps"] if step["id"] == node.id), {})
+            return self.per(ast.parse(step["is"], mode="eval").body) if "is" in step else ""
+        return next(filter(None, (self.per(child) for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr))), "")
 
     def strict(self, calculate, *seen: Seen) -> Seen:
         if any(item.value is None for item in seen):
@@ -161,7 +233,12 @@ class Oracle:
         if isinstance(node, ast.Compare):
             return self.comparison(node)
         assert isinstance(node, ast.Call)
-        return self.call(ast.unparse(node.func), [self.node(arg) for arg in node.args])
+        name = ast.unparse(node.func)
+        if name.startswith("per_"):
+            months = {"year": 12, "quarter": 3, "month": 1}
+            factor = Fraction(months[name.removeprefix("per_")], months[self.per(node.args[0])])
+            return self.strict(lambda value: value * factor, self.node(node.args[0]))
+        return self.call(name, [self.node(arg) for arg in node.args])
 
     def kleene(self, decisive: bool, parts: list[Seen]) -> Seen:
         if any(part.value is decisive for part in parts):

@@ -40,6 +40,8 @@ tests:
     expect: {decision: granted, amount: 2_898}
 """
 
+TAPER = "above: limit, rate: share, spread: 4"
+BLOCK = f"taper: {{of: income, {TAPER}}}"
 MISTAKES = [
     ("unknown name", 'is: "full - reduction"', 'is: "full - reductoin"',
      "amount.steps[2].is: unknown name 'reductoin', did you mean 'reduction'? (line 22, column 29)"),
@@ -56,6 +58,36 @@ MISTAKES = [
      "Convert one with spread(amount, parts)."),
     ("a taper without its spread", ", spread: 4", "",
      "amount.steps[1].taper: income is money per year and the benefit is per quarter (line 21, column 30) Say spread: 4."),
+    ("a taper of parts that do not go together", TAPER, "above: limit, take: full, spread: 4",
+     "amount.steps[1].taper: a taper of above, take cannot be calculated (line 21, column 23) "
+     "Beside of, say above, rate; or above, each, rate; or above, each, take; or from, until, take."),
+    ("a step of nothing", TAPER, "above: limit, each: {size: 0, count: full}, rate: share, spread: 4",
+     "amount.steps[1].taper: the size of a step is a parameter or a written number above zero, 0 may be 0 (line 21, column 30)"),
+    ("a range that goes down", TAPER, "from: 900_000, until: limit, take: full",
+     "amount.steps[1].taper: limit is not above 900_000 on 2022-01-01 (line 21, column 30) A range goes from less to more."),
+    ("a range whose end nobody knows beforehand", TAPER, "from: limit, until: income, take: full",
+     "amount.steps[1].taper: an end of a range is a written amount or a parameter, income is neither (line 21, column 30)"),
+    ("a share where an amount is taken", TAPER, "from: limit, until: 900_000, take: share",
+     "amount.steps[1].taper: a taper takes an amount of money: share is ratio (line 21, column 30) Use rate for a percent or a ratio."),
+    ("brackets out of order", BLOCK, "scale: {of: income, brackets: [{above: limit, rate: share}, {above: 10_000, rate: 2 %}]}",
+     "amount.steps[1].scale: 10_000 is not above limit on 2022-01-01 (line 21, column 30) A range goes from less to more."),
+    ("a rate that is no percentage", BLOCK, "scale: {of: income, brackets: [{above: 0, rate: 1}]}",
+     "amount.steps[1].scale: the rate of a bracket is a percent or a ratio: 1 is number (line 21, column 30) Write 1 %."),
+    ("parts of fractions", BLOCK, "spread: {of: income * share, remainder: last}",
+     "amount.steps[1].spread: income * share is no whole number of minor units but of 1/50: no parts add up to it (line 21, column 31) Round it in a step before."),
+    ("parts of an amount for no time", BLOCK, "spread: {of: full, remainder: last}",
+     "amount.steps[1].spread: only money per year or quarter has parts: full is money (line 21, column 31) "
+     "Say per: year where it is defined, or use per_year(amount)."),
+    ("parts longer than the whole", BLOCK, "spread: {of: per_month(income), remainder: last}",
+     "amount.steps[1].spread: per_month(income) is money per month and the benefit is per quarter: it has no parts (line 21, column 31)"),
+    ("an amount for no time converted", 'is: "full - reduction"', 'is: "per_year(full)"',
+     "amount.steps[2].is: only money per year, quarter or month is converted: full is money (line 22, column 21) Say per: year, quarter or month where it is defined."),
+    ("one list where two facts give the keys", "{age: [0-2, 3-14]}", "{age: [0-2, 3-14], resident: [yes, no]}",
+     "parameters.rate.from.2022-01-01[0]: 1 value stand here, 2 values, one for each key of resident must (line 13, column 97) Write a list."),
+    ("no such law of a value", "[4_653, 2_898]", "{value: [4_653, 2_898], law: [P1, P7]}",
+     "parameters.rate.from.2022-01-01.law[1]: unknown law 'P7' (line 13, column 109) Known: P1."),
+    ("a key that nothing can have", "age: [0-2, 3-14]", "age: [0-2, 2..<2]",
+     "parameters.rate.by.age[1]: '2..<2' holds no value that can be (line 13, column 48)"),
     ("missing parameter at a date", "from: {2022-01-01: 828_100}", "from: {2023-01-01: 828_100}",
      "parameters.limit: 'limit' has no value on 2022-01-01, when the rule is in force (line 14, column 3) Give it one from then on or earlier."),
     ("a gap in the keys", "age: [0-2, 3-14]", "age: [0-2, 4-14]",
@@ -89,7 +121,7 @@ MISTAKES = [
      "amount.steps[2].is: unknown name 'full' (line 22, column 21) Known names: age, resident, income, rate, limit, share, reduction."),
     ("a call", 'is: "full - reduction"', "is: \"__import__('os')\"",
      "amount.steps[2].is: unknown function '__import__' (line 22, column 21) "
-     "Functions are min, max, abs, positive, spread, full_steps, started_steps, years, days, year, date."),
+     "Functions are min, max, abs, positive, spread, per_year, per_quarter, per_month, full_steps, started_steps, years, days, year, date."),
     ("an attribute", 'is: "full - reduction"', 'is: "full.real"', "amount.steps[2].is: unknown name 'full.real' (line 22, column 21) Days are period.start, period.end, payment.date, event.date."),
     ("floor division", 'is: "full - reduction"', 'is: "full // 2"', "amount.steps[2].is: 'full // 2': only + - * and / calculate (line 22, column 21) Division is written /; whole steps are full_steps(a, size)."),
     ("division by zero", 'is: "full - reduction"', 'is: "full / 0"', "amount.steps[2].is: cannot divide by zero (line 22, column 21)"),

@@ -39,7 +39,7 @@ benefit: random
 title: {en: Random}
 in_force: {from: 2020-01-01}
 law: {a: {cite: A}}
-decides: {for: person, period: year, parameters_at: event.date, currency: DKK}
+decides: {for: person, period: PERIOD, parameters_at: event.date, currency: DKK}
 facts:
   wage: {type: money, from: tax.wage, range: -WIDEST..WIDEST}
   capital: {type: money, from: tax.capital, range: -50_000.50..2_000_000, if_missing: {assume: ASSUMED}}
@@ -56,7 +56,24 @@ parameters:
   size: {type: money, from: {2020-01-01: 1_000, 2021-03-01: 33.33}}
   per_child: {type: money, by: {children: [0, 1-2, 3-9]}, from: {2020-01-01: [0, 500, 333.33]}}
   third: {type: ratio, from: {2020-01-01: 1/3}}
+  range_end: {type: money, by: {kind: [one, two, three]}, from: {2020-01-01: [30_000, 20_000.66, 50_000], 2022-02-02: [8, 5, 4]}}
+  yearly: {type: money, per: year, from: {2020-01-01: 1_000.07}}
+  both: {type: money, by: {kind: [one, two, three], children: [..0, 1..<3, 3..]}, from: {2020-01-01: [[1, 2, 3], [4.04, 5, 6], [7, 8, 9_999]]}}
+  upper: {type: money, from: {2020-01-01: 40_000, 2022-06-01: 70_000.35}}
 """
+TAPERS = [
+    "above: limit, rate: rate, spread: SPREAD", "above: 1_000, rate: 3.5 %", "above: base, each: {size: size, count: started}, rate: rate, spread: SPREAD",
+    "above: limit, each: {size: 1_000, count: full}, rate: 10 %", "above: base, each: {size: size, count: full}, take: per_child, spread: SPREAD",
+    "above: 0, each: {size: 333.33, count: started}, take: 0.75", "from: limit, until: range_end, take: base",
+    "from: 500, until: 1_700.25, take: 2_000.01, spread: SPREAD",
+]  # fmt: skip
+SCALES = [
+    "{of: wage, brackets: [{above: 0, rate: 10 %}, {above: base, rate: rate}, {above: upper, rate: third}]}",
+    "{of: capital, brackets: [{above: limit, rate: third}, {above: range_end, rate: 0.5 %}]}",
+    "{of: 'wage + capital', brackets: [{above: base, rate: share}]}",
+]
+"""Ways to say the block of a taper and a scale."""
+PERIODS = {"year": ["2023"], "quarter": ["2023-Q1", "2023-Q3", "2023-Q4"], "month": ["2023-01", "2023-03", "2023-06", "2023-12"]}
 BUILDING = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 
 
@@ -96,7 +113,7 @@ truths = st.recursive(
     max_leaves=4,
 )
 amounts = st.recursive(
-    st.sampled_from(["wage", "capital", "base", "limit", "per_child", "size"]),
+    st.sampled_from(["wage", "capital", "base", "limit", "per_child", "size", "both"]),
     lambda inner: st.one_of(
         join("({} + {})", inner, inner), join("({} - {})", inner, inner), join("min({}, {})", inner, inner), join("max({}, {})", inner, inner),
         join("{} * {}", inner, shares), join("{} * {}", numbers, inner), join("({} / 7)", inner), join("abs({})", inner), join("positive({})", inner),
@@ -112,6 +129,7 @@ roundings = st.sampled_from(
 
 @st.composite
 def documents(draw: st.DrawFn) -> str:
+    period = draw(st.sampled_from(sorted(PERIODS)))
     conditions = draw(st.lists(truths, max_size=3))
     exclusions = draw(st.lists(truths, max_size=2))
     text = HEAD.replace("WIDEST", draw(st.sampled_from(["1_000_000", "1_000_000_000", "1_000_000_000_000", "90_000_000_000_000_000"]))).replace(
@@ -120,15 +138,22 @@ def documents(draw: st.DrawFn) -> str:
     for key, listed in (("eligible_when", conditions), ("excluded_when", exclusions)):
         text += f"{key}:{'' if listed else ' []'}\n" + "".join(f'  - {{id: {key[:2]}{index}, when: "{item}"}}\n' for index, item in enumerate(listed))
     of, spread = draw(st.sampled_from(["wage", "first", "'wage + capital'"])), draw(st.sampled_from([1, 4, 12]))
+    taper = draw(st.sampled_from(TAPERS)).replace("SPREAD", str(spread))
+    parts = f"{{of: whole_year, remainder: {draw(st.sampled_from(['first', 'last']))}, to: {draw(st.sampled_from(['0.01', '1', '5']))}}}"
+    cap = draw(st.sampled_from(["5_000", "0", "99_999.99"]))
+    month = "is: 'spread(whole_year, 1)'" if period == "year" else f"spread: {parts}"
     text += f"""amount:
   steps:
     - {{id: first, is: "{draw(amounts)}"}}
-    - {{id: second, taper: {{of: {of}, above: limit, rate: rate, spread: {spread}}}}}
-    - {{id: third_step, is: "{draw(amounts)} - second", cap: {draw(st.sampled_from(["5_000", "0", "99_999.99"]))}, round: {draw(roundings)}}}
+    - {{id: second, taper: {{of: {of}, {taper}}}}}
+    - {{id: scaled, scale: {draw(st.sampled_from(SCALES))}}}
+    - {{id: whole_year, is: "yearly * children + per_year(per_month(yearly * third))", round: {draw(roundings)}}}
+    - {{id: one_part, {month}}}
+    - {{id: third_step, is: "{draw(amounts)} - second + one_part - scaled", cap: {cap}, round: {draw(roundings)}}}
     - {{id: paid, is: "first - third_step", floor: {draw(st.sampled_from(["0", "12.50"]))}, round: {draw(roundings)}}}
   pay: paid
 """
-    return text
+    return text.replace("PERIOD", period)
 
 
 money = st.one_of(
@@ -157,6 +182,12 @@ def loaded(text: str):
         assume(False)
 
 
+def a_period(rule, row: dict):
+    """One of the periods of the rule's kind."""
+    labels = PERIODS[rule.period_kind]
+    return parse_period(labels[row["event_day"] % len(labels)])
+
+
 def frame(rule, facts: list[dict]) -> pl.DataFrame:
     columns = [pl.Series(fact.name, [row[fact.name] for row in facts], dtype=physical_type(fact)) for fact in rule.facts]
     return pl.DataFrame([*columns, pl.Series("event_day", [row["event_day"] for row in facts], dtype=pl.Int32)])
@@ -166,7 +197,7 @@ def frame(rule, facts: list[dict]) -> pl.DataFrame:
 @given(documents(), st.lists(rows, min_size=1, max_size=30))
 def test_the_compiled_plan_and_exact_arithmetic_decide_alike(text, facts):
     rule = loaded(text)
-    period = parse_period("2023")
+    period = a_period(rule, facts[0])
     got = decide(rule, frame(rule, facts), period)
     oracle = Oracle(parse_document(text).plain())
     days = {"period.start": period.start, "period.end": period.end}
@@ -185,7 +216,7 @@ def test_the_compiled_plan_and_exact_arithmetic_decide_alike(text, facts):
 @given(documents(), st.lists(rows, min_size=2, max_size=20), st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_changes_no_row(text, facts, chance):
     rule = loaded(text)
-    table, period = frame(rule, facts), parse_period("2023")
+    table, period = frame(rule, facts), a_period(rule, facts[0])
     order = list(range(len(facts)))
     chance.shuffle(order)
     assert decide(rule, table[order], period).equals(decide(rule, table, period)[order])
@@ -195,7 +226,7 @@ def test_the_order_of_the_rows_changes_no_row(text, facts, chance):
 @given(documents(), rows)
 def test_an_undetermined_decision_names_what_is_missing_and_a_determined_one_nothing(text, row):
     rule = loaded(text)
-    result = decide(rule, frame(rule, [row]), parse_period("2023")).row(0, named=True)
+    result = decide(rule, frame(rule, [row]), a_period(rule, row)).row(0, named=True)
     assert (DECISIONS[result["decision"]] == "undetermined") == (result["missing"] != 0)
 
 
@@ -204,7 +235,7 @@ def test_an_undetermined_decision_names_what_is_missing_and_a_determined_one_not
 def test_a_known_fact_never_turns_a_sure_decision(text, row):
     """Refused or granted with something unknown stays so whatever the unknown turns out to be."""
     rule = loaded(text)
-    period = parse_period("2023")
+    period = a_period(rule, row)
     result = decide(rule, frame(rule, [row]), period).row(0, named=True)
     assume(DECISIONS[result["decision"]] != "undetermined")
     fillings = {"wage": 5_000, "capital": None, "children": 3, "share": 50, "kind": "two", "resident": True, "alive": False, "born": 0}

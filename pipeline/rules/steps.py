@@ -1,0 +1,206 @@
+"""The steps of an amount, read out of a document as typed terms: expressions, tapers, scales and parts, with their bounds and rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from itertools import pairwise
+
+from pipeline.facts import day_date
+from pipeline.money import decimal_text, parse_minor
+
+from . import blocks, document, terms
+from .definitions import Definitions
+from .document import Path
+from .expressions import BadExpression, parse_expression
+from .rule import Key, Step
+from .terms import Kind, Refused, Term
+from .values import is_number, read_number, read_value
+
+MAX_PAIRS = 20_000
+BLOCKS = ("is", "taper", "scale", "spread")
+_TAPERS = (("above", "rate"), ("above", "each", "rate"), ("above", "each", "take"), ("from", "until", "take"))
+
+
+class Steps(Definitions):
+    """Steps on top of what is defined by name."""
+
+    def expression(self, path: Path, text: str) -> Term | None:
+        try:
+            return parse_expression(text.strip(), self.names)
+        except BadExpression as bad:
+            if not bad.silent:
+                self.bad(path, str(bad), bad.mend, offset=bad.offset + len(text) - len(text.lstrip()))
+            return None
+
+    def bound(self, path: Path, text: str, like: Kind) -> Term | None:
+        """A written amount (or number) of a kind, or an expression."""
+        if not is_number(text):
+            return self.expression(path, text)
+        try:
+            value = Fraction(parse_minor(text, self.currency)) if like.type == "money" else read_number(text)
+            return terms.constant(value, like, text)
+        except ValueError as error:
+            self.bad(path, str(error))
+            return None
+
+    def rate(self, path: Path, text: str) -> Term | None:
+        """A written percentage such as ``5 %``, or an expression."""
+        if not text.rstrip().endswith("%"):
+            return self.expression(path, text)
+        try:
+            return terms.constant(Fraction(str(read_value(text.strip(), "percent", self.currency))), Kind("ratio"), text.strip())
+        except ValueError as error:
+            self.bad(path, str(error))
+            return None
+
+    def step(self, path: Path, step: document.Step) -> None:
+        self.law((*path, "law"), step.law)
+        said = [name for name in BLOCKS if getattr(step, "is_" if name == "is" else name) is not None]
+        if len(said) != 1:
+            both = " and ".join(said)
+            self.bad(path, f"step {step.id!r} has both {both}" if said else f"step {step.id!r} needs one of {', '.join(BLOCKS)}")
+            return
+        read: Mapping[str, Callable[[Path, document.Step], Term | None]] = {
+            "is": self._is, "taper": self._taper, "scale": self._scale, "spread": self._spread
+        }  # fmt: skip
+        try:
+            term = read[said[0]]((*path, said[0]), step)
+        except Refused as refused:
+            self.bad((*path, said[0]), str(refused), refused.mend)
+            term = None
+        if not self.claim((*path, "id"), step.id):
+            return
+        self.names[step.id] = terms.UNKNOWN
+        if term is None:
+            return
+        try:
+            finished = self._finish(path, step, term)
+            self.names[step.id] = terms.named("step", step.id, finished.kind, finished.low, finished.high, finished.den)
+        except Refused as refused:
+            self.bad(path, str(refused), refused.mend)
+            return
+        self.steps[step.id] = Step(step.id, finished, step.law, step.is_ or _text(step))
+
+    def _is(self, path: Path, step: document.Step) -> Term | None:
+        return self.expression(path, step.is_ or "")
+
+    def _taper(self, path: Path, step: document.Step) -> Term | None:
+        taper = step.taper
+        assert taper is not None
+        said = {name for name in ("above", "rate", "each", "from", "until", "take") if getattr(taper, "from_" if name == "from" else name) is not None}
+        if said not in map(set, _TAPERS):
+            forms = "; or ".join(", ".join(form) for form in _TAPERS)
+            self.bad(path, f"a taper of {', '.join(sorted(said)) or 'nothing'} cannot be calculated", f"Beside of, say {forms}.", key=True)
+            return None
+        of, period = self.expression((*path, "of"), taper.of), self.doc.decides.period
+        if of is None:
+            return None
+        limit = self.bound((*path, "above"), taper.above, of.kind) if taper.above is not None else None
+        rate = self.rate((*path, "rate"), taper.rate) if taper.rate is not None else None
+        take = self.bound((*path, "take"), taper.take, Kind("money")) if taper.take is not None else None
+        if "from" in said:
+            return self._taper_over(path, of, taper, take)
+        if taper.each is not None:
+            size, started = self.bound((*path, "each", "size"), taper.each.size, of.kind), taper.each.count == "started"
+            if limit is None or size is None or (rate is None and take is None):
+                return None
+            if take is not None:
+                return blocks.taken_by_steps(of, limit, size, started, take, taper.spread)
+            return None if rate is None else blocks.taper_by_steps(of, limit, size, started, rate, taper.spread, period)
+        return None if limit is None or rate is None else blocks.taper(of, limit, rate, taper.spread, period)
+
+    def _taper_over(self, path: Path, of: Term, taper: document.Taper, take: Term | None) -> Term | None:
+        start, end = self.bound((*path, "from"), taper.from_ or "", of.kind), self.bound((*path, "until"), taper.until or "", of.kind)
+        if start is None or end is None or take is None:
+            return None
+        width, widths = self._width(start, end)
+        return blocks.taper_over(of, start, width, widths, take, taper.spread)
+
+    def _scale(self, path: Path, step: document.Step) -> Term | None:
+        scale = step.scale
+        assert scale is not None
+        of = self.expression((*path, "of"), scale.of)
+        read = []
+        for index, bracket in enumerate(scale.brackets):
+            place: Path = (*path, "brackets", index)
+            start = None if of is None else self.bound((*place, "above"), bracket.above, of.kind)
+            read.append((start, self.rate((*place, "rate"), bracket.rate)))
+        known = [(start, rate) for start, rate in read if start is not None and rate is not None]
+        if of is None or len(known) < len(read):
+            return None
+        ends: list[Term | None] = [self._width(one[0], other[0])[0] for one, other in pairwise(known)]
+        return blocks.scale(of, [(start, rate, width) for (start, rate), width in zip(known, [*ends, None], strict=True)])
+
+    def _spread(self, path: Path, step: document.Step) -> Term | None:
+        assert step.spread is not None
+        whole = self.expression((*path, "of"), step.spread.of)
+        to = self.bound((*path, "to"), step.spread.to or decimal_text(1, self.currency), Kind("money"))
+        if whole is None or to is None:
+            return None
+        if to.op != "const":
+            raise Refused(f"parts are rounded down to a written amount, {to} is none")
+        return blocks.part_of_whole(whole, self.doc.decides.period, step.spread.remainder, to.low)
+
+    def _width(self, start: Term, end: Term) -> tuple[Term, list[Fraction]]:
+        """How far `end` is above `start`, as a term with the exact bounds of its values, and the values."""
+        width, values = terms.subtract(end, start, f"{end} - {start}"), set()
+        for segment, first in enumerate(self.segments):
+            rows = self._known(start, segment), self._known(end, segment)
+            if len(rows[0]) * len(rows[1]) * len(self.segments) > MAX_PAIRS:
+                raise Refused(f"{start} and {end} have too many values by key to be compared", "Give them fewer keys.")
+            for low_keys, low in rows[0]:
+                for high_keys, high in rows[1]:
+                    if all(_meet(key, high_keys[by]) for by, key in low_keys.items() if by in high_keys):
+                        if high <= low:
+                            where = "".join(f", where {by} is {key}" for by, key in {**low_keys, **high_keys}.items())
+                            raise Refused(f"{end} is not above {start} on {day_date(first)}{where}", "A range goes from less to more.")
+                        values.add(high - low)
+        return terms.within(width, min(values), max(values)), sorted(values)
+
+    def _known(self, term: Term, segment: int) -> list[tuple[Mapping[str, Key], Fraction]]:
+        """The values of a written amount or a parameter, each with the keys it is for."""
+        if term.op == "const" and isinstance(term.value, Fraction):
+            return [({}, term.value)]
+        parameter = self.parameters.get(str(term.value)) if term.op == "parameter" else None
+        if parameter is None:
+            raise Refused(f"an end of a range is a written amount or a parameter, {term} is neither")
+        keyed = zip(parameter.rows(), parameter.values[segment], strict=True)
+        return [(dict(zip(parameter.by, keys, strict=True)), Fraction(value)) for keys, value in keyed]
+
+    def _finish(self, path: Path, step: document.Step, term: Term) -> Term:
+        if not term.numeric:
+            raise Refused(f"a step is an amount or a number, {step.id!r} is {term.kind}")
+        for key, text, limit in (("floor", step.floor, terms.greatest), ("cap", step.cap, terms.least)):
+            bound = None if text is None else self.bound((*path, key), text, term.kind)
+            if bound is not None:
+                term = limit(term, bound, term.text)
+        if step.round is not None:
+            to = self.bound((*path, "round", "to"), step.round.to, term.kind)
+            if to is not None:
+                term = terms.rounded(term, to.low if to.op == "const" else Fraction(0), step.round.mode)
+        return term
+
+
+def _meet(one: Key, other: Key) -> bool:
+    return one.value == other.value if one.value is not None else one.low <= other.high and other.low <= one.high
+
+
+def _text(step: document.Step) -> str:
+    """A block in words."""
+    if step.taper is not None:
+        return _taper_text(step.taper)
+    if step.scale is not None:
+        return f"{' + '.join(f'{bracket.rate} of {step.scale.of} above {bracket.above}' for bracket in step.scale.brackets)}, each up to the next bracket"
+    assert step.spread is not None
+    return f"{step.spread.of} in equal parts, the remainder in the {step.spread.remainder}"
+
+
+def _taper_text(taper: document.Taper) -> str:
+    if taper.from_ is not None:
+        text = f"{taper.take} as far as {taper.of} is between {taper.from_} and {taper.until}"
+    elif taper.each is not None:
+        text = f"{taper.take or f'{taper.rate} of the size'} for each {taper.each.count} {taper.each.size} of {taper.of} above {taper.above}"
+    else:
+        text = f"{taper.rate} of the part of {taper.of} above {taper.above}"
+    return text + (f", spread over {taper.spread}" if taper.spread else "")
