@@ -9,6 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
@@ -18,7 +19,7 @@ import polars as pl
 import typer
 
 from connectors.event_feed import put_records
-from connectors.population import ACCOUNT, RESIDENCY, Population
+from connectors.population import ACCOUNT, RESIDENCY, Chunk, Population
 from connectors.report import Check, Command, DemoSummary, Disposition, Orders, Reason, sampled, terminal_summary, write_demo_report
 from connectors.store import proof
 from connectors.store.queries import Queries, queries_of
@@ -132,14 +133,18 @@ def _remember(settings: Settings, seed: int, units: int | None) -> None:
 
 def _work(installation: Installation, runner: Runner, population: Population, watch: Watch, stop: Any) -> None:
     """The registries first, as they are in a country before the law is passed; then the assessments, and the bank's answers."""
-    chunks = list(population.events())
-    known = [chunk for chunk in chunks if chunk[0] in (RESIDENCY, ACCOUNT)]
-    assessed = [chunk for chunk in chunks if chunk[0] not in (RESIDENCY, ACCOUNT)]
-    for part in (known, assessed):
-        put_records(part, installation.log_directory, installation.store.shards)
-        part_s = time.monotonic()
-        runner.run(until_idle=True, stop=stop, progress=watch)
-        watch.busy_s += time.monotonic() - part_s
+    events = population.events()
+    known: list[Chunk] = []
+    first = next(events)
+    while first[0] in (RESIDENCY, ACCOUNT):
+        known.append(first)
+        first = next(events)
+    put_records(known, installation.log_directory, installation.store.shards)
+    with ThreadPoolExecutor(1) as beside:
+        assessed = beside.submit(lambda: [first, *events])  # made while the lanes are busy with what is known
+        _run_until_idle(runner, watch, stop)
+    put_records(assessed.result(), installation.log_directory, installation.store.shards)
+    _run_until_idle(runner, watch, stop)
     waiting_s = time.monotonic()
     while not stop() and _unanswered(installation):
         if runner.run(until_idle=True, stop=stop, progress=watch):
@@ -147,6 +152,12 @@ def _work(installation: Installation, runner: Runner, population: Population, wa
         if time.monotonic() - waiting_s > PATIENCE_S:
             raise TimeoutError(f"the sandbox bank has answered nothing for {PATIENCE_S:.0f} s; see {installation.settings.home}/bank")
         time.sleep(0.1)
+
+
+def _run_until_idle(runner: Runner, watch: Watch, stop: Any) -> None:
+    begun_s = time.monotonic()
+    runner.run(until_idle=True, stop=stop, progress=watch)
+    watch.busy_s += time.monotonic() - begun_s
 
 
 def _unanswered(installation: Installation) -> bool:
