@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from connectors.bank.bank_side import Batch, Movement
+from pipeline.problems import Malformed, Problem
 
 
 class Handled(msgspec.Struct, frozen=True, tag_field="line", tag="file"):
@@ -55,11 +56,16 @@ def read_whole(path: Path) -> Journal:
     answered: set[Answered] = set()
     position = length = 0
     with path.open("rb") as journal:
-        for line in journal:
+        for number, line in enumerate(journal, 1):
             position += len(line)
             if not line.endswith(b"\n"):
                 break
-            entry = _LINE.decode(line)
+            try:
+                entry = _LINE.decode(line)
+            except msgspec.DecodeError as error:
+                raise Malformed(
+                    [Problem(f"{path}, line {number}", f"is no line of a bank's journal: {error}", "Name the journal as the bank wrote it.")]
+                ) from None
             if isinstance(entry, Movement):
                 pending.append(entry)
                 continue
@@ -68,7 +74,9 @@ def read_whole(path: Path) -> Journal:
                 pending = []
                 files.append(entry)
             elif pending:
-                raise ValueError(f"{path} at byte {position}: the transfers before the line 'answered' belong to no file")
+                raise Malformed(
+                    [Problem(f"{path}, line {number}", "the transfers before this line belong to no file", "Name the journal as the bank wrote it.")]
+                )
             else:
                 answered.add(entry)
             length = position

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import time
@@ -20,7 +19,7 @@ from connectors.store.servers import StoreAway, connect
 from pipeline.decisions import ActiveRule
 from pipeline.observing import POSITION_CONFLICTS, STORE_TRANSACTION, Observer, Recorder
 
-from . import logs
+from . import garbage, logs
 from .installation import Installation, opened
 from .lane import Lane
 from .patience import PATIENCE_S, patiently
@@ -110,10 +109,7 @@ class Lanes:
 def lanes_of(installation: Installation, shards: Sequence[int], observer: Observer) -> Iterator[Lanes]:
     """Lanes in this process, claimed."""
     lanes = Lanes(installation, installation.rules(), shards, observer)
-    # A frame makes a hundred thousand objects that live until its commit and form no cycles: looking for cycles among them
-    # after every 700 costs a tenth of the time.
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 100)
+    garbage.seldom()
     try:
         lanes.patient_claim()
         yield lanes
@@ -124,6 +120,7 @@ def lanes_of(installation: Installation, shards: Sequence[int], observer: Observ
 def work(settings: Settings, shards: Sequence[int], pipe: Pipe) -> None:
     """The main function of a lane process: reports (positions, observations) through the pipe until it closes or says stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to stop
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     logs.configure(settings.log_level, settings.log_format, settings.home)
     recorder = Recorder()
     failure = ""

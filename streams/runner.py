@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
 from types import FrameType
@@ -17,6 +18,7 @@ import structlog
 from connectors.segment_log import LogReader, LogWriter
 from pipeline.observing import LAG, Observer, report
 
+from . import garbage
 from .dispatch import Dispatch
 from .installation import Installation
 from .lanes import Lanes, lanes_of, work
@@ -65,12 +67,18 @@ class _Apart:
         # A frame is small: one thread decides it in less time than several take to agree, and the cores are the lanes'.
         os.environ.setdefault("POLARS_MAX_THREADS", "1")
         context = multiprocessing.get_context("spawn")
+        resource_tracker.ensure_running()  # its own start would unblock the signal
         stack.callback(self._stop)
         for number in range(processes):
             ours, theirs = context.Pipe()
             shards = range(number, installation.store.shards, processes)
             process = context.Process(target=work, args=(installation.settings, shards, theirs), name=f"lanes {number}")
-            process.start()
+            # Ctrl-C reaches the whole group: a process that is still being born must not die of it with a traceback.
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
             theirs.close()
             self._workers.append((process, ours))
 
@@ -165,6 +173,7 @@ def runner_of(installation: Installation, observer: Observer, processes: int | N
             lanes = _Here(stack.enter_context(lanes_of(installation, range(installation.store.shards), observer)))
         else:
             installation.rules()  # enlists each rule once, before several processes ask for its number
+            garbage.seldom()
             lanes = _Apart(installation, min(count, installation.store.shards), observer, stack)
         yield Runner(installation, observer, lanes, stack)
 

@@ -284,6 +284,21 @@ def test_explain_for_people_cites_the_law_and_says_what_lifts_a_hold(payout: Pay
     assert "refused" in payout("explain", "us-abroad").out
 
 
+def test_a_replay_is_told_in_the_lines_of_the_proof_alone(payout: Payout):
+    answer = payout("audit", "--replay")
+    assert answer.code == 0
+    assert answer.err == "payout: every invariant holds\n"
+    assert re.search("^ok +replay ", answer.out, re.MULTILINE)
+
+
+def test_a_file_that_is_no_journal_is_refused_with_its_line(payout: Payout, tmp_path: Path):
+    other = tmp_path / "events.ndjson"
+    other.write_text('{"id":"a"}\n', encoding="utf-8")
+    answer = payout("audit", "--bank", str(other))
+    assert answer.code == 2
+    assert f"{other}, line 1: is no line of a bank's journal" in answer.err
+
+
 def test_explain_and_trace_of_what_is_not_there_end_with_1(payout: Payout):
     for arguments, words in (
         (("explain", "nobody"), "no registry has spoken of 'nobody'"),

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,10 +22,10 @@ def shell(command: str, directory: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, subprocess.CompletedProcess[str]]]:
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     """A directory whose home, with a space in its name, holds a demo; and what the demo said."""
     directory = tmp_path_factory.mktemp("demo")
-    yield directory, shell(f"{PAYOUT} --home 'my home' demo --units {UNITS}", directory)
+    return directory, shell(f"{PAYOUT} --home 'my home' demo --units {UNITS}", directory)
 
 
 Demo = tuple[Path, subprocess.CompletedProcess[str]]

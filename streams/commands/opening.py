@@ -51,7 +51,7 @@ def working(context: typer.Context) -> Iterator[Installation]:
 
 
 @contextmanager
-def reading(context: typer.Context) -> Iterator[Installation]:
+def reading(context: typer.Context, *, level: str = "warning") -> Iterator[Installation]:
     """The installation for a command that only looks; it is not made, migrated or provisioned."""
     from connectors.store.servers import StoreError
     from streams import logs
@@ -60,7 +60,7 @@ def reading(context: typer.Context) -> Iterator[Installation]:
     settings = settings_of(context)
     if not settings.store_urls and not (settings.home / "store").is_dir():
         raise StoreError(f"there is no installation in {settings.home.absolute()}: name another with --home, or make one with `payout store init`")
-    logs.configure("warning", settings.log_format, settings.home)
+    logs.configure(level, settings.log_format, settings.home)
     with opened(settings, provision=False) as installation:
         yield installation
 
