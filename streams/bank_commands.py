@@ -13,6 +13,8 @@ from connectors.bank.initiation import BIC
 from connectors.failpoints import failpoint
 from connectors.sandbox_bank import BANK, Behaviour, SandboxBank
 
+from . import garbage
+
 Share = Annotated[float, typer.Option(min=0.0, max=1.0)]
 
 
@@ -36,6 +38,7 @@ def sandbox_bank(
     except BlockingIOError as taken:
         typer.echo(f"payout sandbox-bank: {taken}", err=True)
         raise typer.Exit(3) from None
+    garbage.seldom()
     if once:
         working.handle_all()
     else:
