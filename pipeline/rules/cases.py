@@ -10,9 +10,9 @@ from pipeline.money import parse_minor
 
 from . import document
 from .definitions import Definitions
-from .document import Path
 from .periods import ONCE, Period, parse_period
 from .rule import Case, Step
+from .scalars import Path
 from .values import read_fact, read_number
 
 

@@ -17,11 +17,11 @@ from pipeline.problems import Malformed, Problem
 
 from . import document
 from .cases import Cases
-from .coverage import lacking_keys
+from .coverage import gaps, lacking_keys
 from .definitions import FactSpec
-from .document import Path
 from .expressions import DAYS
 from .rule import Condition, Rule, leaves
+from .scalars import Path
 from .shape import read_shape
 from .steps import Steps
 from .terms import Kind
@@ -82,7 +82,8 @@ class _Checker(Steps):
             raise Malformed(sorted(self.problems, key=lambda problem: (problem.line, problem.column)))
         return Rule(
             doc.benefit, rule_hash(self.root), doc.title, doc.owner, self.currency, doc.decides.for_, doc.decides.period, self.in_force,
-            doc.decides.parameters_at, self.segments, tuple(self.facts.values()), self.parameters, conditions, exclusions, tuple(self.steps.values()),
+            doc.decides.parameters_at, self.segments, tuple(self.facts.values()), self.parameters, conditions, exclusions,
+            tuple(self.steps.values()), self.grids,
             doc.amount.pay, doc.law, doc.payment, doc.limits, budget, review, doc.corrections, tuple(doc.not_encoded),
             doc.approvals, cases, self._needs_event_day(conditions + exclusions), self.text,
         )  # fmt: skip
@@ -95,6 +96,9 @@ class _Checker(Steps):
         for keyed, by, lacking in lacking_keys(self.facts, self.parameters, self.steps, conditions, exclusions):
             message = f"{keyed.name!r} has no value where {by} is {lacking}"
             self.bad(("parameters", keyed.name, "by"), message, "Add the keys, or a condition that keeps those out.", key=True)
+        for step, (message, mend) in gaps(self.grids, self.facts, self.steps, conditions, exclusions):
+            index = next(index for index, item in enumerate(self.doc.amount.steps) if item.id == step)
+            self.bad(("amount", "steps", index, "table", "rows"), message, mend, key=True)
 
     def _limit(self, place: str, count: int, most: int) -> None:
         if count > most:

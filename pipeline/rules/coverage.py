@@ -1,10 +1,11 @@
-"""Parameters given by key must have a value for everybody whom the conditions let through."""
+"""Parameters given by key, and tables, must have a value for everybody whom the conditions let through."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, floor
 
+from .grids import Grid
 from .rule import Condition, Key, Parameter, RuleFact, Step, leaves
 from .terms import Term
 
@@ -22,13 +23,8 @@ def lacking_keys(
 
     A parameter that only steps use needs values for those who pass the conditions; one that a condition uses, for everybody.
     """
-    everybody: Bounds = {name: fact.range or (0, 0) for name, fact in facts.items()}
-    eligible = dict(everybody)
-    for condition in conditions:
-        _narrow(condition.term, True, eligible)
-    for exclusion in exclusions:
-        _narrow(exclusion.term, False, eligible)
-    asked = {name for item in (*conditions, *exclusions) for name in _parameters_of(item.term, steps)}
+    everybody, eligible = _bounds(facts, conditions, exclusions)
+    asked = {name for item in (*conditions, *exclusions) for name in _names_of(item.term, steps)}
     for name, parameter in parameters.items():
         for by, keys in zip(parameter.by, parameter.keys, strict=True):
             lacking = _lacking(keys, facts[by], (everybody if name in asked else eligible)[by])
@@ -36,13 +32,37 @@ def lacking_keys(
                 yield parameter, by, ", ".join(lacking)
 
 
-def _parameters_of(term: Term, steps: Mapping[str, Step]) -> set[str]:
+def gaps(
+    grids: Mapping[str, Grid], facts: Mapping[str, RuleFact], steps: Mapping[str, Step], conditions: Sequence[Condition], exclusions: Sequence[Condition],
+) -> Iterator[tuple[str, tuple[str, str]]]:  # fmt: skip
+    """Every table with a region that no row covers: its step, the message and what to do about it."""
+    everybody, eligible = _bounds(facts, conditions, exclusions)
+    asked = {name for item in (*conditions, *exclusions) for name in _names_of(item.term, steps)}
+    for step, grid in grids.items():
+        gap = grid.gap(everybody if step in asked else eligible)
+        if gap is not None:
+            yield step, gap
+
+
+def _bounds(facts: Mapping[str, RuleFact], conditions: Sequence[Condition], exclusions: Sequence[Condition]) -> tuple[Bounds, Bounds]:
+    """The ranges of facts, of everybody and of those who pass the conditions."""
+    everybody: Bounds = {name: fact.range or (0, 0) for name, fact in facts.items()}
+    eligible = dict(everybody)
+    for condition in conditions:
+        _narrow(condition.term, True, eligible)
+    for exclusion in exclusions:
+        _narrow(exclusion.term, False, eligible)
+    return everybody, eligible
+
+
+def _names_of(term: Term, steps: Mapping[str, Step]) -> set[str]:
+    """The parameters and steps that a term needs."""
     found: set[str] = set()
     for leaf in leaves(term):
-        if leaf.op == "parameter":
+        if leaf.op in ("parameter", "step"):
             found.add(str(leaf.value))
-        elif leaf.op == "step" and str(leaf.value) in steps:
-            found |= _parameters_of(steps[str(leaf.value)].term, steps)
+        if leaf.op == "step" and str(leaf.value) in steps:
+            found |= _names_of(steps[str(leaf.value)].term, steps)
     return found
 
 

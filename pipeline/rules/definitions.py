@@ -15,9 +15,11 @@ from pipeline.money import minor_digits, parse_minor
 from pipeline.problems import Problem, suggestion
 
 from . import document, terms
-from .document import Document, Path
+from .document import Document
 from .expressions import FUNCTIONS
+from .grids import Grid
 from .rule import Key, Parameter, RuleFact, Scalar, Step
+from .scalars import Nested, Path
 from .shape import locate
 from .terms import Kind, Refused, Term
 from .values import read_fact, read_key, read_range, read_value
@@ -55,6 +57,7 @@ class Definitions:
         self.facts: dict[str, RuleFact] = {}
         self.parameters: dict[str, Parameter] = {}
         self.steps: dict[str, Step] = {}
+        self.grids: dict[str, Grid] = {}
         self.currency = self._currency()
         self.in_force = (doc.in_force.from_, LAST_DAY if doc.in_force.to is None else doc.in_force.to)
         self.segments = self._segments()
@@ -288,11 +291,11 @@ class Definitions:
             self.law(place, law)
         return tuple(law or given.law for _, law in listed)
 
-    def _flat(self, path: Path, given: document.Parameter, nested: document.Nested) -> list[tuple[Path, str]]:
+    def _flat(self, path: Path, given: document.Parameter, nested: Nested) -> list[tuple[Path, str]]:
         """The leaves of lists within lists, with their places; a problem where the shape is not that of the keys."""
-        level: list[tuple[Path, document.Nested]] = [(path, nested)]
+        level: list[tuple[Path, Nested]] = [(path, nested)]
         for by, keys in given.by.items():
-            following: list[tuple[Path, document.Nested]] = []
+            following: list[tuple[Path, Nested]] = []
             for place, item in level:
                 listed = item if isinstance(item, list) else [item]
                 if not isinstance(item, list) or len(listed) != len(keys):

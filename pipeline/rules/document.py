@@ -2,117 +2,11 @@
 
 from __future__ import annotations
 
-import re
-from datetime import date
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from pipeline.facts import day
-from pipeline.problems import suggestion
-
-FORMAT = "benefit-rule/1"
-NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
-_ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
-
-Path = tuple[str | int, ...]
-
-
-def _read_day(text: object) -> object:
-    if not isinstance(text, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d", text, re.ASCII):
-        raise ValueError(f"{text!r} is no date, write it like 2022-01-31")
-    try:
-        return day(date.fromisoformat(text))
-    except ValueError:
-        raise ValueError(f"{text!r} is not a date that exists") from None
-
-
-def _read_end(text: object) -> object:
-    return None if text in ("null", "~", "") else _read_day(text)
-
-
-def _read_whole(text: object) -> object:
-    if not isinstance(text, str) or not re.fullmatch(r"\d[\d_]*", text, re.ASCII):
-        raise ValueError(f"{text!r} is not a whole number")
-    return int(text.replace("_", ""))
-
-
-def _read_yes_no(text: object) -> object:
-    if text in ("yes", "true"):
-        return True
-    if text in ("no", "false"):
-        return False
-    raise ValueError(f"{text!r} is neither yes nor no")
-
-
-def _read_name(text: object) -> object:
-    if not isinstance(text, str) or not NAME.fullmatch(text):
-        raise ValueError(f"{text!r} is no name: small letters, digits and _ only")
-    return text
-
-
-def _read_id(text: object) -> object:
-    if not isinstance(text, str) or not _ID.fullmatch(text) or len(text) > 40:
-        raise ValueError(f"{text!r} is no benefit id: small letters, digits and - only, at most 40")
-    return text
-
-
-def _read_missing(text: object) -> object:
-    if text == "hold":
-        return {"assume": None}
-    if isinstance(text, str):
-        raise ValueError(f"{text!r} is neither hold nor {{assume: value}}")
-    return text
-
-
-def _read_age(text: object) -> object:
-    match = re.fullmatch(r"(\d{1,6}) days?", text, re.ASCII) if isinstance(text, str) else None
-    if not match:
-        raise ValueError(f"{text!r} is no age, write it like 400 days")
-    return int(match[1])
-
-
-def _read_value(item: object) -> object:
-    return item if isinstance(item, dict) else {"value": item}
-
-
-def _read_nested(item: object) -> object:
-    level = [item]
-    while any(isinstance(part, list) for part in level):
-        level = [inner for part in level for inner in (part if isinstance(part, list) else [part])]
-    if not all(isinstance(part, str) for part in level):
-        raise ValueError("a value, or a list of values, must stand here")
-    return item
-
-
-def _read_at(text: object) -> object:
-    if text not in get_args(When):
-        if not isinstance(text, str) or not text[:1].isdigit():
-            near = suggestion(str(text), get_args(When))
-            raise ValueError(f"{text!r} is no day" + (f", {near}" if near else f", it is one of {', '.join(get_args(When))} or a date"))
-        _read_day(text)
-    return text
-
-
-_DATE_SCHEMA: dict[str, Any] = {"type": "string", "format": "date"}
-_SCALAR_SCHEMA: dict[str, Any] = {"type": ["string", "number", "boolean"]}
-_VALUES_SCHEMA: dict[str, Any] = {"type": ["string", "number", "boolean", "array"]}
-
-Nested = str | list["Nested"]
-
-Day = Annotated[int, BeforeValidator(_read_day), WithJsonSchema(_DATE_SCHEMA)]
-EndDay = Annotated[int | None, BeforeValidator(_read_end), WithJsonSchema({"type": ["string", "null"], "format": "date"})]
-Whole = Annotated[int, BeforeValidator(_read_whole), WithJsonSchema({"type": "integer", "minimum": 0})]
-YesNo = Annotated[bool, BeforeValidator(_read_yes_no), WithJsonSchema({"enum": ["yes", "no", True, False]})]
-Scalar = Annotated[str, WithJsonSchema(_SCALAR_SCHEMA)]
-Values = Annotated[Any, BeforeValidator(_read_nested), WithJsonSchema(_VALUES_SCHEMA)]
-Name = Annotated[str, BeforeValidator(_read_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"})]
-BenefitId = Annotated[str, BeforeValidator(_read_id), WithJsonSchema({"type": "string", "pattern": f"^{_ID.pattern}$", "maxLength": 40})]
-PeriodKind = Literal["once", "month", "quarter", "year"]
-When = Literal["event.date", "period.start", "period.end", "payment.date"]
-At = Annotated[str, BeforeValidator(_read_at), WithJsonSchema({"anyOf": [{"enum": list(get_args(When))}, _DATE_SCHEMA]})]
-Per = Literal["year", "quarter", "month", "week", "day"]
-Status = Literal["final", "preliminary", "estimated"]
+from .scalars import At, BenefitId, Day, EndDay, Name, Per, PeriodKind, Scalar, Status, Values, When, Whole, YesNo, read_age, read_missing, read_value
 
 
 class _Part(BaseModel):
@@ -149,8 +43,8 @@ class IfMissing(_Part):
     assume: Scalar | None
 
 
-Missing = Annotated[IfMissing, BeforeValidator(_read_missing), WithJsonSchema({"anyOf": [{"const": "hold"}, IfMissing.model_json_schema()]})]
-Age = Annotated[int, BeforeValidator(_read_age), WithJsonSchema({"type": "string", "pattern": "^[0-9]+ days$"})]
+Missing = Annotated[IfMissing, BeforeValidator(read_missing), WithJsonSchema({"anyOf": [{"const": "hold"}, IfMissing.model_json_schema()]})]
+Age = Annotated[int, BeforeValidator(read_age), WithJsonSchema({"type": "string", "pattern": "^[0-9]+ days$"})]
 
 
 class Fact(_Part):
@@ -180,7 +74,7 @@ class DatedValue(_Part):
 
 
 _DATED_SCHEMA = {"anyOf": [{"type": ["string", "number", "boolean", "null"]}, {"type": "array"}, DatedValue.model_json_schema()]}
-Dated = Annotated[DatedValue, BeforeValidator(_read_value), WithJsonSchema(_DATED_SCHEMA)]
+Dated = Annotated[DatedValue, BeforeValidator(read_value), WithJsonSchema(_DATED_SCHEMA)]
 
 
 class Parameter(_Part):
@@ -256,6 +150,29 @@ class Scale(_Part):
     """From the lowest to the highest."""
 
 
+class Row(_Part):
+    """A row of a table: for whom it holds, and what it gives."""
+
+    when: dict[Name, Scalar | list[Scalar]] = {}
+    """Of each fact or earlier step its values: 3, 0-2, 0..<10_000, 15.., a text, yes, no, or a list of them. Who is not named does not matter."""
+    gives: Scalar
+    """A written value of the table's type, or an expression."""
+    law: str = ""
+    """The place in the law that says so."""
+
+
+class Table(_Part):
+    """Rows with conditions on facts and a value each, without gaps."""
+
+    type: Literal["money", "number", "percent", "ratio"]
+    """What the rows give."""
+    per: Per | None = None
+    """Of money: for how long the amount is."""
+    hit: Literal["only_one", "first"]
+    """Whether rows may not overlap, or the first that holds counts."""
+    rows: list[Row] = Field(min_length=1)
+
+
 class Spread(_Part):
     """What one period has of an amount per year or quarter; the parts add up to the whole."""
 
@@ -281,6 +198,7 @@ class Step(_Part):
     is_: Scalar | None = Field(alias="is", default=None)
     """An expression."""
     taper: Taper | None = None
+    table: Table | None = None
     scale: Scale | None = None
     spread: Spread | None = None
     floor: Scalar | None = None

@@ -146,7 +146,7 @@ def used_values(rule: Rule, term: Term, facts: Facts, row: Mapping[str, int], pe
         elif leaf.op == "step":
             yield name, step_text(rule, steps[name], row["step:" + name], steps[name].denominator)
         elif leaf.op == "parameter":
-            held = rule.parameters[name].row(facts)
+            held = rule.parameters[name].row(_assumed(rule, facts))
             if held is not None:
                 yield name, term_text(rule, leaf, rule.parameters[name].values[segment][held])
             elif all(facts.get(by) is not None for by in rule.parameters[name].by):
@@ -158,7 +158,7 @@ def used_laws(rule: Rule, term: Term, facts: Facts, period: Period, event_day: i
     segment = _segment(rule, period, event_day)
     for leaf in leaves(term):
         parameter = rule.parameters[str(leaf.value)] if leaf.op == "parameter" else None
-        held = None if parameter is None else parameter.row(facts)
+        held = None if parameter is None else parameter.row(_assumed(rule, facts))
         if parameter is not None and held is not None and parameter.laws[segment][held]:
             yield parameter.name, rule.law[parameter.laws[segment][held]].cite
 
@@ -214,5 +214,14 @@ def _reason(rule: Rule, item: Condition, state: str, names: Mapping[str, str]) -
 def _calculated(rule: Rule, step: Step, row: Mapping[str, int], facts: Facts, period: Period, event_day: int | None) -> Calculated:
     value = step_text(rule, step, row["step:" + step.id], step.denominator)
     used = dict(used_values(rule, step.term, facts, row, period, event_day))
-    laws = dict(used_laws(rule, step.term, facts, period, event_day))
-    return Calculated(step.id, value, step.text, used, rule.law[step.law].cite if step.law else "", laws)
+    laws, law, text = dict(used_laws(rule, step.term, facts, period, event_day)), step.law, step.text
+    if step.id in rule.grids:
+        held = rule.grids[step.id].row({**_assumed(rule, facts), **{other.id: row["step:" + other.id] for other in rule.steps}})
+        if held is not None:
+            law, text = rule.grids[step.id].laws[held], f"{step.text}, which is row {held}"
+    return Calculated(step.id, value, text, used, rule.law[law].cite if law else "", laws)
+
+
+def _assumed(rule: Rule, facts: Facts) -> Facts:
+    """The facts, with what the rule assumes for those that are unknown."""
+    return {fact.name: fact.assume if facts.get(fact.name) is None else facts[fact.name] for fact in rule.facts}

@@ -12,6 +12,7 @@ from itertools import product
 from pipeline.facts import LAST_DAY, day, day_date
 
 from .document import Approvals, Corrections, Law, Limits, NotEncoded, Payment
+from .grids import Grid
 from .periods import Period
 from .terms import Kind, Term
 
@@ -127,8 +128,8 @@ class Case:
 class Rule:
     """One dated version of one benefit. `hash` names its content; equal documents have equal hashes.
 
-    `segments` are the first days of the stretches between which no parameter changes; `needs_event_day` says whether `decide` wants
-    the date of each row's event.
+    `grids` has the table of each step that is one; `segments` are the first days of the stretches between which no parameter changes;
+    `needs_event_day` says whether `decide` wants the date of each row's event.
     """
 
     benefit: str
@@ -146,6 +147,7 @@ class Rule:
     conditions: tuple[Condition, ...]
     exclusions: tuple[Condition, ...]
     steps: tuple[Step, ...]
+    grids: Mapping[str, Grid]
     pay: str
     law: Mapping[str, Law]
     payment: Payment

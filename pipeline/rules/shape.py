@@ -10,7 +10,8 @@ from pydantic import BaseModel, ValidationError
 from pipeline.documents import Node, place_text
 from pipeline.problems import Malformed, Problem, suggestion
 
-from .document import Document, Path
+from .document import Document
+from .scalars import Path
 
 
 def read_shape(root: Node) -> Document:

@@ -9,16 +9,17 @@ from itertools import pairwise
 from pipeline.facts import day_date
 from pipeline.money import decimal_text, parse_minor
 
-from . import blocks, document, terms
+from . import blocks, document, grids, regions, terms
 from .definitions import Definitions
-from .document import Path
 from .expressions import BadExpression, parse_expression
+from .grids import NAMED, Axis, Grid
 from .rule import Key, Step
+from .scalars import Path
 from .terms import Kind, Refused, Term
-from .values import is_number, read_number, read_value
+from .values import is_number, read_key, read_number, read_value
 
 MAX_PAIRS = 20_000
-BLOCKS = ("is", "taper", "scale", "spread")
+BLOCKS = ("is", "taper", "table", "scale", "spread")
 _TAPERS = (("above", "rate"), ("above", "each", "rate"), ("above", "each", "take"), ("from", "until", "take"))
 
 
@@ -62,7 +63,7 @@ class Steps(Definitions):
             self.bad(path, f"step {step.id!r} has both {both}" if said else f"step {step.id!r} needs one of {', '.join(BLOCKS)}")
             return
         read: Mapping[str, Callable[[Path, document.Step], Term | None]] = {
-            "is": self._is, "taper": self._taper, "scale": self._scale, "spread": self._spread
+            "is": self._is, "taper": self._taper, "table": self._table, "scale": self._scale, "spread": self._spread
         }  # fmt: skip
         try:
             term = read[said[0]]((*path, said[0]), step)
@@ -116,6 +117,78 @@ class Steps(Definitions):
             return None
         width, widths = self._width(start, end)
         return blocks.taper_over(of, start, width, widths, take, taper.spread)
+
+    def _table(self, path: Path, step: document.Step) -> Term | None:
+        table, before = step.table, len(self.problems)
+        assert table is not None
+        if len(table.rows) > grids.MAX_ROWS:
+            self.bad((*path, "rows"), f"{len(table.rows)} rows, the limit is {grids.MAX_ROWS}", "Split the table into several steps.", key=True)
+            return None
+        names = dict.fromkeys(name for row in table.rows for name in row.when)
+        axes = {name: self._axis_of(path, table, name) for name in names}
+        kind = Kind("ratio" if table.type == "percent" else table.type, table.per or "")
+        rows, cells = [], []
+        for index, row in enumerate(table.rows):
+            place: Path = (*path, "rows", index)
+            self.law((*place, "law"), row.law)
+            keys = {name: self._cell((*place, "when", name), axes[name], listed) for name, listed in row.when.items()}
+            value = self._gives((*place, "gives"), row.gives, table.type, kind)
+            rows.append((keys, value))
+        if len(self.problems) > before or any(axis is None for axis in axes.values()):
+            return None
+        known = tuple(axis for axis in axes.values() if axis is not None)
+        for keys, _ in rows:
+            cells.append([[axis.span(key) for key in keys[axis.name]] if axis.name in keys else [axis.bounds] for axis in known])
+        try:
+            boxed = tuple(tuple(regions.boxes(row)) for row in cells)
+        except regions.TooMany:
+            raise Refused("the lists of a row combine into too many regions to be checked", "Write ranges, or several rows.") from None
+        grid = Grid(table.hit, known, boxed, tuple(row.law or step.law for row in table.rows), self.currency)
+        for row_index, message, mend in grid.mistakes():
+            self.bad(path if row_index is None else (*path, "rows", row_index), message, mend)
+        self.grids[step.id] = grid
+        read = [([axis.condition(keys[axis.name]) for axis in known if axis.name in keys], value) for keys, value in rows if value is not None]
+        return grids.table_term(read, _text(step))
+
+    def _axis_of(self, path: Path, table: document.Table, name: str) -> Axis | None:
+        fact, index = self.facts.get(name), next(index for index, row in enumerate(table.rows) if name in row.when)
+        place = (*path, "rows", index, "when", name)
+        if self.names.get(name) is terms.UNKNOWN:
+            return None
+        if fact is None and name not in self.steps:
+            self.unknown(place, "unknown fact or step", name, [*self.facts, *self.steps], key=True)
+            return None
+        if fact is not None and fact.type == "text" and not fact.one_of:
+            self.bad(place, f"a table looks at texts that are known beforehand, {name!r} can be any", f"Say one_of in facts.{name}.", key=True)
+            return None
+        return grids.axis_of(name, self.names[name], fact.type if fact else "", fact.range if fact else None)
+
+    def _cell(self, path: Path, axis: Axis | None, listed: str | list[str]) -> list[Key]:
+        keys: list[Key] = []
+        texts = listed if isinstance(listed, list) else [listed]
+        for index, text in enumerate(texts if axis is not None else []):
+            assert axis is not None
+            kind = axis.term.kind.type if axis.type == "step" else axis.type
+            try:
+                keys.append(read_key(text, kind, self.currency, axis.term.choices, axis.bounds, axis.term.den))
+                if axis.type not in NAMED and regions.meet((axis.bounds,), (axis.span(keys[-1]),)) is None:
+                    raise ValueError(f"{axis.name} is never {text!r}")
+            except ValueError as error:
+                self.bad((*path, index) if isinstance(listed, list) else path, str(error))
+        return keys
+
+    def _gives(self, path: Path, text: str, type_: str, kind: Kind) -> Term | None:
+        try:
+            if is_number(text) or (type_ in ("percent", "ratio") and text[:1].isdigit()):
+                return terms.constant(Fraction(str(read_value(text, type_, self.currency))), kind, text)
+        except ValueError as error:
+            self.bad(path, str(error))
+            return None
+        value = self.expression(path, text)
+        if value is not None and value.kind != kind:
+            self.bad(path, f"the rows give {kind}, {value} is {value.kind}")
+            return None
+        return value
 
     def _scale(self, path: Path, step: document.Step) -> Term | None:
         scale = step.scale
@@ -192,6 +265,9 @@ def _text(step: document.Step) -> str:
         return _taper_text(step.taper)
     if step.scale is not None:
         return f"{' + '.join(f'{bracket.rate} of {step.scale.of} above {bracket.above}' for bracket in step.scale.brackets)}, each up to the next bracket"
+    if step.table is not None:
+        names = dict.fromkeys(name for row in step.table.rows for name in row.when)
+        return f"the row of the table for {', '.join(names) or 'everybody'}"
     assert step.spread is not None
     return f"{step.spread.of} in equal parts, the remainder in the {step.spread.remainder}"
 

@@ -213,13 +213,13 @@ def inverse(width: Term, values: Iterable[Fraction]) -> Term:
     return checked(checked(term), den * width.den)
 
 
-def first_that_holds(hit: str, rows: Sequence[tuple[Term, Term]]) -> Term:
-    """The value of the row whose condition holds, the first of them where `hit` is first; unknown where that is not known."""
+def first_that_holds(rows: Sequence[tuple[Term, Term]], text: str) -> Term:
+    """The value of the first row whose condition holds; unknown where that is not known."""
     kind, den = rows[0][1].kind, lcm(*(value.den for _, value in rows))
     for _, value in rows:
         checked(value, den)
     bounds = min(value.low for _, value in rows), max(value.high for _, value in rows)
-    return checked(Term("table", kind, tuple(term for row in rows for term in row), hit, *bounds, den))
+    return checked(Term("table", kind, tuple(term for row in rows for term in row), None, *bounds, den, text=text))
 
 
 def whole_steps(a: Term, size: Term, started: bool, text: str = "") -> Term:

@@ -128,8 +128,8 @@ class Oracle:
         return above and (not high or value <= self.literal(high, kind))
 
     def step(self, step: dict) -> Seen:
-        (block,) = step.keys() & {"is", "taper", "scale", "spread"}
-        seen = {"is": self.read, "taper": self.taper, "scale": self.scale, "spread": self.part}[block](step[block])
+        (block,) = step.keys() & {"is", "taper", "table", "scale", "spread"}
+        seen = {"is": self.read, "taper": self.taper, "table": self.table, "scale": self.scale, "spread": self.part}[block](step[block])
         for key, pick in (("floor", max), ("cap", min)):
             if key in step:
                 bound = Seen(number(step[key]) * self.minor)
@@ -165,6 +165,21 @@ class Oracle:
         if "rate" in taper:
             return self.strict(lambda of, above, size, rate: steps(of, above, size) * size * rate / parts, of, above, each, self.rate(taper["rate"]))
         return self.strict(lambda of, above, size, take: steps(of, above, size) * take / parts, of, above, each, self.amount(taper["take"]))
+
+    def table(self, table: dict) -> Seen:
+        for row in table["rows"]:
+            cells = []
+            for name, listed in row.get("when", {}).items():
+                seen = self.seen[name]
+                kind = self.document["facts"][name]["type"] if name in self.document["facts"] else "money"
+                keys = listed if isinstance(listed, list) else [listed]
+                cells.append(self.strict(lambda value, keys=keys, kind=kind: any(self.within(value, key, kind) for key in keys), seen))
+            held = self.kleene(False, cells)
+            if held.value is None:
+                return held
+            if held.value:
+                return self.read(row["gives"]) if row["gives"][0].isalpha() else Seen(self.literal(row["gives"], table["type"]))
+        return Seen(None)
 
     def scale(self, scale: dict) -> Seen:
         of, known = self.read(scale["of"]), [(self.amount(one["above"]), self.rate(one["rate"])) for one in scale["brackets"]]

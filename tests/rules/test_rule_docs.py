@@ -50,7 +50,7 @@ def test_the_snippets_of_the_reference_make_one_rule(catalogue):
     parts = {name: re.sub("^", "    " if name == "steps" else "  ", body.rstrip(), flags=re.MULTILINE) for name, body in snippets("reference.md")}
     assert set(parts) == {"facts", "parameters", "steps"}
     rule = load_rule(FRAME.format(**parts), catalogue)
-    assert [step.id for step in rule.steps] == ["reduction", "in_steps", "rate_in_steps", "over_a_range", "tax", "this_quarter", "full", "net"]
+    assert [step.id for step in rule.steps] == ["reduction", "in_steps", "rate_in_steps", "over_a_range", "tax", "supplement", "this_quarter", "full", "net"]
 
 
 def test_the_reference_names_every_function():

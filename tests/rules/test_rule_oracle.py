@@ -72,7 +72,18 @@ SCALES = [
     "{of: capital, brackets: [{above: limit, rate: third}, {above: range_end, rate: 0.5 %}]}",
     "{of: 'wage + capital', brackets: [{above: base, rate: share}]}",
 ]
-"""Ways to say the block of a taper and a scale."""
+TABLES = [
+    (
+        "{type: money, hit: only_one, rows: [{when: {children: 0}, gives: 7.50}, {when: {children: 1..<4, resident: yes}, gives: limit}, "
+        "{when: {children: 1-3, resident: no}, gives: base}, {when: {children: 4..}, gives: per_child}]}"
+    ),
+    "{type: money, hit: first, rows: [{when: {kind: [one, three], wage: ..<0}, gives: 1}, {when: {capital: 0..1_000_000}, gives: both}, {gives: 12}]}",
+    (
+        "{type: money, hit: first, rows: [{when: {born: ..1990-02-28}, gives: size}, {when: {share: [0-10, 90], first: ..<500.50}, gives: 0.01}, "
+        "{when: {alive: no}, gives: base}, {gives: size}]}"
+    ),
+]
+"""Ways to say the block of a taper, a scale and a table."""
 PERIODS = {"year": ["2023"], "quarter": ["2023-Q1", "2023-Q3", "2023-Q4"], "month": ["2023-01", "2023-03", "2023-06", "2023-12"]}
 BUILDING = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 
@@ -147,9 +158,10 @@ def documents(draw: st.DrawFn) -> str:
     - {{id: first, is: "{draw(amounts)}"}}
     - {{id: second, taper: {{of: {of}, {taper}}}}}
     - {{id: scaled, scale: {draw(st.sampled_from(SCALES))}}}
+    - {{id: looked_up, table: {draw(st.sampled_from(TABLES))}}}
     - {{id: whole_year, is: "yearly * children + per_year(per_month(yearly * third))", round: {draw(roundings)}}}
     - {{id: one_part, {month}}}
-    - {{id: third_step, is: "{draw(amounts)} - second + one_part - scaled", cap: {cap}, round: {draw(roundings)}}}
+    - {{id: third_step, is: "{draw(amounts)} - second + one_part - scaled + looked_up", cap: {cap}, round: {draw(roundings)}}}
     - {{id: paid, is: "first - third_step", floor: {draw(st.sampled_from(["0", "12.50"]))}, round: {draw(roundings)}}}
   pay: paid
 """
