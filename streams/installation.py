@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from connectors.embedded_postgres import EmbeddedPostgres
 from connectors.registries import load_registries
 from connectors.segment_log import create_topic
@@ -92,14 +94,17 @@ def activate(store: Store, rule: Rule, period: Period, registries: Registries) -
 
 
 def read_rule(path: Path, registries: Registries) -> Rule:
-    """The rule of a document file; Malformed names the file where it cannot be read."""
+    """The rule of a document file; Malformed names the file in every problem."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise Malformed([Problem(str(path), f"cannot be read: {error.strerror}", "Name the file of a rule document.")]) from None
     except UnicodeDecodeError as error:
         raise Malformed([Problem(str(path), f"is not UTF-8 text at byte {error.start}")]) from None
-    return load_rule(text, registries.catalogue)
+    try:
+        return load_rule(text, registries.catalogue)
+    except Malformed as malformed:
+        raise Malformed([replace(problem, place=f"{path}: {problem.place}".rstrip(": ")) for problem in malformed.problems]) from None
 
 
 @contextmanager

@@ -284,6 +284,16 @@ def test_explain_for_people_cites_the_law_and_says_what_lifts_a_hold(payout: Pay
     assert "refused" in payout("explain", "us-abroad").out
 
 
+def test_a_rule_that_is_wrong_is_named_with_its_file_when_work_starts(payout: Payout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("format: benefit-rule/1\nbenefitt: us-eip1\n", encoding="utf-8")
+    monkeypatch.setenv("PAYOUT_RULES", str(wrong))
+    answer = payout("run", "--until-idle")
+    assert answer.code == 2
+    assert answer.err
+    assert all(line.startswith(f"payout: {wrong}: ") for line in answer.err.splitlines())
+
+
 def test_a_replay_is_told_in_the_lines_of_the_proof_alone(payout: Payout):
     answer = payout("audit", "--replay")
     assert answer.code == 0
