@@ -67,7 +67,7 @@ def test_help_is_quick_since_nothing_heavy_is_imported_for_it():
     [
         ("status", "--json"), ("explain", PAYABLE[0], "--json"), ("trace", order_text(id_of(PAYABLE[0])), "--json"), ("orders", "--json"),
         ("orders", "--by", "benefit,state,reason", "--json"), ("holds", "list", "--json"), ("holds", "show", "no_account", "--json"),
-        ("dead-letters", "list", "--json"), ("settings", "--json"),
+        ("dead-letters", "list", "--json"), ("settings", "--json"), ("store", "check", "--json"), ("events", "schema", "--json"),
     ],
 )  # fmt: skip
 def test_json_is_one_document_on_standard_output_and_nothing_else(payout: Payout, arguments: tuple[str, ...]):

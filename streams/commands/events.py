@@ -52,8 +52,12 @@ def put(
 
 
 @app.command()
-def schema(context: typer.Context, type: Annotated[str | None, typer.Argument(metavar="TYPE", help="An event type; all of them without.")] = None) -> None:
-    """Prints the JSON Schema of an event type, or of everything that is accepted."""
+def schema(
+    context: typer.Context,
+    type: Annotated[str | None, typer.Argument(metavar="TYPE", help="An event type; all of them without.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prints the JSON Schema of an event type, or of everything that is accepted; it is JSON with or without --json."""
     from connectors.registries import load_registries
     from pipeline.registry import event_schema
 

@@ -40,7 +40,7 @@ def migrate(context: typer.Context) -> None:
 
 
 @app.command()
-def check(context: typer.Context) -> None:
+def check(context: typer.Context, as_json: AsJson = False) -> None:
     """Whether the store is provisioned, of this version, and every server in its place; exit code 1 if not."""
     from connectors.store.servers import Store, StoreError
 
@@ -48,9 +48,14 @@ def check(context: typer.Context) -> None:
         try:
             store = Store.open(urls)
         except StoreError as error:
+            if as_json:
+                say_json({"ok": False, "problem": str(error)})
             note(f"payout: {error}")
             raise typer.Exit(1) from None
-    say(f"the store is well: {store.shards} shards on {len(urls)} server{'s' if len(urls) > 1 else ''}")
+    if as_json:
+        say_json({"ok": True, "shards": store.shards, "servers": len(urls)})
+    else:
+        say(f"the store is well: {store.shards} shards on {len(urls)} server{'s' if len(urls) > 1 else ''}")
 
 
 def settings(context: typer.Context, as_json: AsJson = False) -> None:
