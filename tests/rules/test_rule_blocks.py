@@ -196,6 +196,11 @@ def test_half_a_share_rounds_half_up_to_whole_units():
     assert [paid(TWO_KEYS, 0, "head", 1, share) for share in ("1", "1/2", "0")] == [500, 300, 0]
 
 
+def test_half_of_the_danish_child_benefit_rounds_half_up_to_whole_kroner():
+    rule = rule_of("rate: {type: money, from: {2020-01-01: 2_955}}", "{id: paid, is: rate * share, round: {to: 1, mode: half_up}}", currency="DKK")
+    assert paid(rule, 0, share="1/2") == 1_478_00
+
+
 def test_the_law_of_the_value_is_told_where_it_is_another_than_the_steps():
     facts = {"income": 0, "status": "head", "people": 1, "share": "1"}
     told = explain(TWO_KEYS, row(TWO_KEYS, 0, "head", 1), facts, ONCE)

@@ -84,6 +84,29 @@ def test_equal_documents_have_equal_hashes_whatever_their_layout(catalogue):
     assert load_rule(text.replace("2_400", "2_401"), catalogue).hash != load_rule(text, catalogue).hash
 
 
+def test_the_error_of_the_heat_cheque_of_2022_does_not_pass_the_documents_own_tests(catalogue):
+    """Whoever adds up capital income with its sign, as was done in 2022, pays household incomes of 660,000 less interest of 20,000."""
+    text = (ROOT / "benefits/dk-heat-cheque/2022-04-01.yaml").read_text()
+    wrong = load_rule(text.replace("positive(net_capital_income)", "net_capital_income"), catalogue)
+    assert [result.name for result in run_tests(wrong) if not result.passed] == ["negative capital income takes nothing off, which was the error of 2022"]
+    facts = {"personal_income": 66_000_000, "net_capital_income": -2_000_000, "listed_heating": True}
+    assert decide(wrong, pl.DataFrame([facts]), ONCE).row(0, named=True)["amount_minor"] == 600_000
+    assert decide(load_rule(text, catalogue), pl.DataFrame([facts]), ONCE).row(0, named=True)["amount_minor"] == 0
+
+
+def test_thirteen_thousand_eight_hundred_wrong_cheques_are_the_published_loss(catalogue):
+    cheque = load_rule((ROOT / "benefits/dk-heat-cheque/2022-04-01.yaml").read_text(), catalogue).parameters["cheque"].values[0][0]
+    assert 13_800 * cheque == 82_800_000_00
+
+
+def test_the_relief_of_korea_is_paid_in_whole_won(catalogue):
+    rule = load_rule((ROOT / "benefits/kr-relief-2020/2020-04-30.yaml").read_text(), catalogue)
+    decided = decide(rule, pl.DataFrame({"household_size": [1, 2, 3, 4, 50, 51, None]}), ONCE)
+    assert decided.get_column("amount_minor").to_list() == [400_000, 600_000, 800_000, 1_000_000, 1_000_000, 0, 0]
+    assert decided.get_column("decision").to_list() == [1, 1, 1, 1, 1, 2, 2]
+    assert "granted 1,000,000 KRW" in explain(rule, decided.row(3, named=True), {"household_size": 4}, ONCE, "kr-1").text()
+
+
 def test_a_refusal_says_which_single_condition_would_change_it(catalogue):
     rule = load_rule(EIP1.read_text(), catalogue)
     facts = {"income": 3_000_000, "filing_status": "single", "children_under_17": 0, "claimed_as_dependent": True, "alive": True, "resident": True}
@@ -99,7 +122,7 @@ def test_two_failed_conditions_have_no_single_way_out(catalogue):
 
 
 def test_a_grant_is_explained_step_by_step_with_the_law(catalogue):
-    rule, period = load_rule((ROOT / "tests/rules/documents/dk-child-benefit.yaml").read_text(), catalogue), parse_period("2022-Q1")
+    rule, period = load_rule((ROOT / "benefits/dk-child-benefit/2022-01-01.yaml").read_text(), catalogue), parse_period("2022-Q1")
     facts = {"age": 8, "resident": True, "income": 87_000_000}
     text = explain(rule, decide(rule, pl.DataFrame([facts]), period).row(0, named=True), facts, period, "dk-1").text()
     assert text.splitlines()[0] == "Child benefit, 2022-Q1: granted 2,688.50 DKK for dk-1."
@@ -108,7 +131,7 @@ def test_a_grant_is_explained_step_by_step_with_the_law(catalogue):
 
 
 def test_an_undetermined_decision_says_what_is_missing(catalogue):
-    rule, period = load_rule((ROOT / "tests/rules/documents/dk-child-benefit.yaml").read_text(), catalogue), parse_period("2022-Q1")
+    rule, period = load_rule((ROOT / "benefits/dk-child-benefit/2022-01-01.yaml").read_text(), catalogue), parse_period("2022-Q1")
     facts = {"age": 8, "resident": True, "income": None}
     told = explain(
         rule,
@@ -121,7 +144,7 @@ def test_an_undetermined_decision_says_what_is_missing(catalogue):
 
 
 def test_a_failing_test_tells_expected_got_and_the_step_where_they_part(catalogue):
-    text = (ROOT / "tests/rules/documents/dk-child-benefit.yaml").read_text().replace("reduction: 209.50", "reduction: 210.00")
+    text = (ROOT / "benefits/dk-child-benefit/2022-01-01.yaml").read_text().replace("reduction: 209.50", "reduction: 210.00")
     failed = [result for result in run_tests(load_rule(text, catalogue)) if not result.passed]
     (told,) = map(str, failed)
     assert told.startswith(
@@ -131,7 +154,7 @@ def test_a_failing_test_tells_expected_got_and_the_step_where_they_part(catalogu
 
 
 def test_a_day_outside_the_rule_is_refused(catalogue):
-    rule = load_rule((ROOT / "tests/rules/documents/dk-child-benefit.yaml").read_text(), catalogue)
+    rule = load_rule((ROOT / "benefits/dk-child-benefit/2022-01-01.yaml").read_text(), catalogue)
     with pytest.raises(ValueError, match="not in force on 2021-01-01"):
         decide(rule, pl.DataFrame({"age": [1], "resident": [True], "income": [0]}), parse_period("2021-Q1"))
 
