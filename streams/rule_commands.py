@@ -1,4 +1,4 @@
-"""The commands about rules: check, test, evaluate, explain, list, show and schema. None of them needs a store."""
+"""The commands about rules: check, test, evaluate, explain, diff, list, show and schema. None of them needs a store."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from pipeline.facts import LAST_DAY, day_date
 from pipeline.money import money_text
 from pipeline.problems import Malformed, Problem
 from pipeline.rules import Period, Rule, decide, document_schema, explain, load_rule, parse_period, run_tests
+from pipeline.rules.difference import changes
 from pipeline.rules.tables import decision_table, fact_table
 
 from .settings import SHIPPED
@@ -199,6 +200,19 @@ def explain_command(
         held = row.row(0, named=True)
         told = explain(loaded, decide(loaded, row, asked).row(0, named=True), held, asked, subject, event_day=held.get("event_day"), language=language)
     _say(as_json, msgspec.to_builtins(told), told.text())
+
+
+@app.command()
+def diff(
+    old: Annotated[Path, typer.Argument(metavar="OLD.yaml", help="A rule document.")],
+    new: Annotated[Path, typer.Argument(metavar="NEW.yaml", help="The document that would follow it.")],
+    registries: Registries = SHIPPED_REGISTRIES,
+    as_json: Json = False,
+) -> None:
+    """Say in words what changed between two documents: parameters with their dates and law, conditions, steps, facts and the rest."""
+    with _told():
+        found = changes(_read(old, registries), _read(new, registries))
+    _say(as_json, msgspec.to_builtins(found), "\n".join(map(str, found)) or "The documents say the same.")
 
 
 @app.command(name="list")
