@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from itertools import pairwise
+from math import prod
 
 from pipeline.facts import day_date
 from pipeline.money import decimal_text, parse_minor
@@ -89,6 +90,9 @@ class Steps(Definitions):
     def _taper(self, path: Path, step: document.Step) -> Term | None:
         taper = step.taper
         assert taper is not None
+        if taper.spread == 0:
+            self.bad((*path, "spread"), "an amount is spread over at least 1 payment")
+            return None
         said = {name for name in ("above", "rate", "each", "from", "until", "take") if getattr(taper, "from_" if name == "from" else name) is not None}
         if said not in map(set, _TAPERS):
             forms = "; or ".join(", ".join(form) for form in _TAPERS)
@@ -124,6 +128,8 @@ class Steps(Definitions):
         if len(table.rows) > grids.MAX_ROWS:
             self.bad((*path, "rows"), f"{len(table.rows)} rows, the limit is {grids.MAX_ROWS}", "Split the table into several steps.", key=True)
             return None
+        if table.per is not None and table.type != "money":
+            self.bad((*path, "per"), f"per is for money, the rows give {table.type}", key=True)
         names = dict.fromkeys(name for row in table.rows for name in row.when)
         axes = {name: self._axis_of(path, table, name) for name in names}
         kind = Kind("ratio" if table.type == "percent" else table.type, table.per or "")
@@ -139,10 +145,9 @@ class Steps(Definitions):
         known = tuple(axis for axis in axes.values() if axis is not None)
         for keys, _ in rows:
             cells.append([[axis.span(key) for key in keys[axis.name]] if axis.name in keys else [axis.bounds] for axis in known])
-        try:
-            boxed = tuple(tuple(regions.boxes(row)) for row in cells)
-        except regions.TooMany:
-            raise Refused("the lists of a row combine into too many regions to be checked", "Write ranges, or several rows.") from None
+        if sum(prod(map(len, row)) for row in cells) > regions.MAX_BOXES:
+            raise Refused("the lists of the rows combine into too many regions to be checked", "Write ranges, or split the table into several steps.")
+        boxed = tuple(tuple(regions.boxes(row)) for row in cells)
         grid = Grid(table.hit, known, boxed, tuple(row.law or step.law for row in table.rows), self.currency)
         for row_index, message, mend in grid.mistakes():
             self.bad(path if row_index is None else (*path, "rows", row_index), message, mend)
@@ -166,6 +171,8 @@ class Steps(Definitions):
     def _cell(self, path: Path, axis: Axis | None, listed: str | list[str]) -> list[Key]:
         keys: list[Key] = []
         texts = listed if isinstance(listed, list) else [listed]
+        if not texts:
+            self.bad(path, "at least one entry must stand here")
         for index, text in enumerate(texts if axis is not None else []):
             assert axis is not None
             kind = axis.term.kind.type if axis.type == "step" else axis.type
