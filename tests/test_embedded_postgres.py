@@ -200,8 +200,10 @@ def test_ctrl_c_reaches_the_user_and_not_the_server(directory: Path) -> None:
         subprocess.Popen([sys.executable, "-c", USER, str(directory)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True, cwd=ROOT) as user,
     ):
         assert user.stdout is not None
+        assert user.stdin is not None
         user.stdout.readline()
         os.killpg(user.pid, signal.SIGINT)
+        user.stdin.close()  # a signal that comes just before the read of a line begins is seen only when that read ends
         user.wait(TIMEOUT_S)
         assert ask(server.url, "SELECT 6 * 7") == 42
 
