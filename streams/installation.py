@@ -7,10 +7,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from connectors.embedded_postgres import EmbeddedPostgres
 from connectors.registries import load_registries
+from connectors.rule_files import read_rule
 from connectors.segment_log import create_topic
 from connectors.store import proof
 from connectors.store.rulebook import enlist
@@ -91,20 +90,6 @@ def activate(store: Store, rule: Rule, period: Period, registries: Registries) -
     """A rule that decides for a period, known to the store."""
     numbers = enlist(store, rule_hash=rule.hash, benefit=rule.benefit, document=rule.text, period=period.label, currency=rule.currency)
     return ActiveRule(rule, period, registries.catalogue, rule_id=numbers.rule_id, benefit_period_id=numbers.benefit_period_id)
-
-
-def read_rule(path: Path, registries: Registries) -> Rule:
-    """The rule of a document file; Malformed names the file in every problem."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Malformed([Problem(str(path), f"cannot be read: {error.strerror}", "Name the file of a rule document.")]) from None
-    except UnicodeDecodeError as error:
-        raise Malformed([Problem(str(path), f"is not UTF-8 text at byte {error.start}")]) from None
-    try:
-        return load_rule(text, registries.catalogue)
-    except Malformed as malformed:
-        raise Malformed([replace(problem, place=f"{path}: {problem.place}".rstrip(": ")) for problem in malformed.problems]) from None
 
 
 @contextmanager

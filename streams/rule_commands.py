@@ -14,10 +14,11 @@ import polars as pl
 import typer
 
 from connectors.registries import load_registries
+from connectors.rule_files import read_rule
 from pipeline.facts import LAST_DAY, day_date
 from pipeline.money import money_text
 from pipeline.problems import Malformed, Problem
-from pipeline.rules import Period, Rule, decide, document_schema, explain, load_rule, parse_period, run_tests
+from pipeline.rules import Period, Rule, decide, document_schema, explain, parse_period, run_tests
 from pipeline.rules.difference import changes
 from pipeline.rules.tables import decision_table, fact_table
 
@@ -59,17 +60,7 @@ def _told() -> Iterator[None]:
 
 
 def _read(path: Path, registries: Path) -> Rule:
-    catalogue = load_registries(registries).catalogue
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Malformed([Problem(str(path), f"cannot be read: {error.strerror}", "Name the file of a rule document.")]) from None
-    except UnicodeDecodeError as error:
-        raise Malformed([Problem(str(path), f"is not UTF-8 text at byte {error.start}")]) from None
-    try:
-        return load_rule(text, catalogue)
-    except Malformed as malformed:
-        raise Malformed([msgspec.structs.replace(problem, place=f"{path}: {problem.place}".rstrip(": ")) for problem in malformed.problems]) from None
+    return read_rule(path, load_registries(registries))
 
 
 def _read_facts(rule: Rule, path: Path) -> pl.DataFrame:
