@@ -111,10 +111,10 @@ class FrameOrders:
             if sequence not in sequences:
                 kept.append(row)
                 continue
-            self._move(subject, period_id, sequence, Step.CANCEL, State.HELD, State.CANCELLED, 0, steps, "no_longer_owed", "", 0, amount_minor)
+            self.move(subject, period_id, sequence, Step.CANCEL, State.HELD, State.CANCELLED, 0, steps, "no_longer_owed", amount_minor)
         self._held[key] = kept
 
-    def _move(
+    def move(
         self,
         subject: str,
         period_id: int,
@@ -125,11 +125,12 @@ class FrameOrders:
         attempt: int,
         steps: int,
         reason: str,
-        account: str,
-        release_seq: int,
         amount_minor: int,
         cause: str = "",
+        account: str = "",
+        release_seq: int = 0,
     ) -> None:
+        """An order takes a step: where it stands, its history and the books follow. The cause is the frame where none is named."""
         self._stand(subject, period_id, sequence, Move(after, attempt, steps + 1, release_seq, reason, account))
         self._steps.append(
             (
@@ -148,23 +149,6 @@ class FrameOrders:
 
     def _cause(self) -> str:
         return f"{self.transaction.topic} {self.transaction.first_offset}-{self.transaction.end_offset}"
-
-    def answer(
-        self,
-        subject: str,
-        period_id: int,
-        sequence: int,
-        step: Step,
-        before: State,
-        after: State,
-        attempt: int,
-        steps: int,
-        reason: str,
-        amount_minor: int,
-        cause: str,
-    ) -> None:
-        """A channel's answer moves an order."""
-        self._move(subject, period_id, sequence, step, before, after, attempt, steps, reason, "", 0, amount_minor, cause)
 
     def release(self, history_of: Callable[[str], History]) -> None:
         """Resolves payee and account of every order that has not left, and releases those that may."""
@@ -235,7 +219,10 @@ class FrameOrders:
         if reason is None and account is not None:
             self.release_seq += 1
             self._after.setdefault(key, self._before[key]).held -= 1
-            self._move(subject, period_id, sequence, Step.RELEASE, State.HELD, State.RELEASED, 1, steps, "", account.text(), self.release_seq, amount_minor)
+            self.move(
+                subject, period_id, sequence, Step.RELEASE, State.HELD, State.RELEASED, 1, steps, "", amount_minor,
+                account=account.text(), release_seq=self.release_seq,
+            )  # fmt: skip
         elif reason is not None and reason.value != held_for:
             self._stand(subject, period_id, sequence, Move(State.HELD, 0, steps, 0, reason.value, ""))
 

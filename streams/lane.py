@@ -231,7 +231,7 @@ class Lane:
                 if answer.attempt != attempt:
                     problem = Problem("attempt", f"attempt {answer.attempt} is not the order's attempt {attempt}")
                 elif after is not None:
-                    orders.answer(*order, answer.step, State(state), after, attempt, steps, answer.reason, amount_minor, answer.cause)
+                    orders.move(*order, answer.step, State(state), after, attempt, steps, answer.reason, amount_minor, answer.cause)
                     standing[order] = (after, attempt, steps + 1, amount_minor)
                     applied += 1
                 elif state in PASSED.get(answer.step, ()):
