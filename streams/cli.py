@@ -39,7 +39,7 @@ app = typer.Typer(
 
 ELSEWHERE = {
     "demo": ("streams.demo", "demo", "The main job on real data, then a summary and what to try next."),
-    "rules": ("streams.rule_commands", "app", "Writes, checks, tests and explains rule documents."),
+    "rules": ("streams.commands.rules", "app", "Writes, checks, tests and explains rule documents."),
     "sandbox-bank": ("streams.bank_commands", "sandbox_bank", "A bank to try things with; pays nobody."),
 }
 """Commands whose modules are heavy: imported when they are called."""

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from streams.rule_commands import app
+from streams.commands.rules import app
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 EIP1 = str(ROOT / "benefits/us-eip1/2020-03-27.yaml")

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from pipeline.rules import load_rule
 from pipeline.rules.difference import changes
-from streams.rule_commands import app
+from streams.commands.rules import app
 
 BENEFITS = Path(__file__).resolve().parent.parent.parent / "benefits"
 CHILD = (BENEFITS / "dk-child-benefit/2022-01-01.yaml").read_text()

@@ -1,0 +1,26 @@
+"""The commands about rules: what a policy team does with a document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from .checking import check, diff, run_own_tests
+from .deciding import evaluate, explain_command
+from .listing import list_rules, schema, show
+
+app = typer.Typer(name="rules", help="What a policy team does with a rule document.", no_args_is_help=True)
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    "check": check,
+    "test": run_own_tests,
+    "diff": diff,
+    "evaluate": evaluate,
+    "explain": explain_command,
+    "list": list_rules,
+    "show": show,
+    "schema": schema,
+}
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
