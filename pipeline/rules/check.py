@@ -17,9 +17,9 @@ from pipeline.problems import Malformed, Problem
 
 from . import document
 from .cases import Cases
-from .coverage import gaps, lacking_keys
 from .definitions import FactSpec
 from .expressions import DAYS
+from .gaps import gaps, lacking_keys
 from .rule import Condition, Rule, leaves
 from .scalars import Path
 from .shape import read_shape
