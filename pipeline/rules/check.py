@@ -17,6 +17,7 @@ from pipeline.problems import Malformed, Problem
 
 from . import document
 from .cases import Cases
+from .claims import Claims
 from .definitions import FactSpec
 from .expressions import DAYS
 from .gaps import gaps, lacking_keys
@@ -78,6 +79,7 @@ class _Checker(Steps):
         budget = self.money(("limits", "budget", "amount"), doc.limits.budget.amount) if doc.limits.budget else None
         review = self.money(("limits", "review_above"), doc.limits.review_above)
         cases = Cases(self, self.steps).read() if not self.problems else ()
+        claims = Claims(self).read() if not self.problems else ()
         if self.problems:
             raise Malformed(sorted(self.problems, key=lambda problem: (problem.line, problem.column)))
         return Rule(
@@ -86,6 +88,7 @@ class _Checker(Steps):
             tuple(self.steps.values()), self.grids,
             doc.amount.pay, doc.law, doc.payment, doc.limits, budget, review, doc.corrections, tuple(doc.not_encoded),
             doc.approvals, cases, self._needs_event_day(conditions + exclusions), self.text,
+            claims=claims,
         )  # fmt: skip
 
     def _needs_event_day(self, conditions: tuple[Condition, ...]) -> bool:

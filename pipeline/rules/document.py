@@ -267,6 +267,27 @@ class Test(_Part):
     source: str = ""
 
 
+class Claim(_Part):
+    """What holds of everybody whom the rule decides, to be proved: one of never_more, never_less, at_most, at_least and same_for."""
+
+    more: Name | None = None
+    """The fact of which one of two people, alike in all others, has more."""
+    never_more: Name | None = None
+    """The step, or `amount` for what is paid, of which the one with more never has more."""
+    never_less: Name | None = None
+    """The step, or `amount` for what is paid, of which the one with more never has less."""
+    at_most: Scalar | None = None
+    """The most that is granted: an amount, or an expression."""
+    at_least: Scalar | None = None
+    """The least that is granted: an amount, or an expression."""
+    of: Name | None = None
+    """The step that at_most and at_least are about; what is paid where left out."""
+    same_for: list[Name] = []
+    """The facts that make no difference to decision and amount."""
+    where: Scalar | None = None
+    """The people whom the claim is about: an expression that is yes or no; everybody where left out."""
+
+
 class Approvals(_Part):
     """Who must approve before the rule pays."""
 
@@ -294,6 +315,7 @@ class Document(_Part):
     payment: Payment = Payment()
     corrections: Corrections = Corrections()
     not_encoded: list[NotEncoded] = []
+    claims: list[Claim] = Field(default=[], max_length=32)
     tests: list[Test] = []
     approvals: Approvals = Approvals()
 

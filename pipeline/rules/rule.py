@@ -110,6 +110,19 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What a document claims of everybody; `kind` is never_more, never_less, at_most, at_least or same_for, `of` a step or `amount`, which is what is paid."""
+
+    kind: str
+    of: str = ""
+    more: str = ""
+    same_for: tuple[str, ...] = ()
+    bound: Term | None = None
+    where: Term | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """A test that the document carries: facts in physical form, and what is expected of them."""
 
@@ -160,6 +173,7 @@ class Rule:
     tests: tuple[Case, ...]
     needs_event_day: bool
     text: str = field(repr=False, default="")
+    claims: tuple[Claim, ...] = ()
 
     def segment(self, on: int) -> int:
         """The index of the parameter segment that holds on a day; ValueError where the rule is not in force."""
