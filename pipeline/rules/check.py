@@ -52,6 +52,12 @@ def _canonical(item: Plain) -> Plain:
     return item.replace("_", "") if re.fullmatch(r"[+-]?\d[\d_]*(\.\d+)?", item, re.ASCII) else unicodedata.normalize("NFC", item)
 
 
+def _titles(doc: document.Document) -> dict[str, Mapping[str, str]]:
+    """What people call the facts, parameters and steps that have a title."""
+    facts, parameters = ({name: part.title for name, part in named.items()} for named in (doc.facts, doc.parameters))
+    return {name: title for name, title in {**facts, **parameters, **{step.id: step.title for step in doc.amount.steps}}.items() if title}
+
+
 class _Checker(Steps):
     """Conditions, payment and tests on top of the steps."""
 
@@ -87,7 +93,7 @@ class _Checker(Steps):
             doc.decides.parameters_at, self.segments, tuple(self.facts.values()), self.parameters, conditions, exclusions,
             tuple(self.steps.values()), self.grids,
             doc.amount.pay, doc.law, doc.payment, doc.limits, budget, review, doc.corrections, tuple(doc.not_encoded),
-            doc.approvals, cases, self._needs_event_day(conditions + exclusions), self.text,
+            doc.approvals, cases, self._needs_event_day(conditions + exclusions), _titles(doc), {step.id: step for step in doc.amount.steps}, self.text,
             claims=claims,
         )  # fmt: skip
 
@@ -96,7 +102,7 @@ class _Checker(Steps):
         return self.doc.decides.parameters_at == "event.date" or any(leaf.value == "event.date" for term in read for leaf in leaves(term) if leaf.op == "day")
 
     def _coverage(self, conditions: tuple[Condition, ...], exclusions: tuple[Condition, ...]) -> None:
-        for keyed, by, lacking in lacking_keys(self.facts, self.parameters, self.steps, conditions, exclusions):
+        for keyed, by, lacking in lacking_keys(self.facts, self.parameters, self.steps, conditions, exclusions, self.currency):
             message = f"{keyed.name!r} has no value where {by} is {lacking}"
             self.bad(("parameters", keyed.name, "by"), message, "Add the keys, or a condition that keeps those out.", key=True)
         for step, (message, mend) in gaps(self.grids, self.facts, self.steps, conditions, exclusions):
@@ -118,14 +124,15 @@ class _Checker(Steps):
             self.law((*path, "law"), item.law)
             if any(item.id == other.id for other in found) or (place == "excluded_when" and any(item.id == other.id for other in self.doc.eligible_when)):
                 self.bad((*path, "id"), f"the id {item.id!r} is used twice")
-            for key, sentence in (("held", item.held), ("not_held", item.not_held)):
-                self._sentence((*path, key), sentence)
+            for key, words in (("held", item.held), ("not_held", item.not_held)):
+                for language, sentence in words.items():
+                    self._sentence((*path, key, language) if language else (*path, key), sentence)
             term = self.expression((*path, "when"), item.when)
             if term is None:
                 continue
             if term.kind.type != "yes_no":
                 self.bad((*path, "when"), f"a condition is yes or no, {item.when!r} is {term.kind}")
-            found.append(Condition(item.id, term, item.law, item.held, item.not_held, item.when.strip()))
+            found.append(Condition(item.id, term, item.law, item.when.strip(), item.title, item.held, item.not_held))
         return tuple(found)
 
     def _sentence(self, path: Path, sentence: str) -> None:

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from .scalars import At, BenefitId, Day, EndDay, Name, Per, PeriodKind, Scalar, Status, Values, When, Whole, YesNo, read_age, read_missing, read_value
+from .scalars import (
+    At, BenefitId, Day, EndDay, Given, Name, Per, PeriodKind, Scalar, Status, Values, When, Whole, Words, YesNo, read_age, read_missing, read_value,
+)  # fmt: skip
 
 
 class _Part(BaseModel):
@@ -50,6 +52,8 @@ Age = Annotated[int, BeforeValidator(read_age), WithJsonSchema({"type": "string"
 class Fact(_Part):
     """A fact the rule reads, under a name of its own."""
 
+    title: Words = {}
+    """What people call it, by language; the name with blanks if left out."""
     type: Literal["money", "number", "percent", "years", "date", "yes_no", "text", "ratio"]
     from_: str = Field(alias="from")
     at: At | None = None
@@ -80,6 +84,8 @@ Dated = Annotated[DatedValue, BeforeValidator(read_value), WithJsonSchema(_DATED
 class Parameter(_Part):
     """A number of the law, by date and, where `by` names facts, by the values of those facts."""
 
+    title: Words = {}
+    """What people call it, by language; the name with blanks if left out."""
     type: Literal["money", "number", "percent", "ratio", "years", "date", "yes_no", "text"]
     """What the value is; an amount of money is written in the currency of the rule, 5 percent as 5, a ratio as 0.05 or 1/3."""
     per: Per | None = None
@@ -96,10 +102,14 @@ class Condition(_Part):
     """A condition or an exclusion, with its law and its sentences."""
 
     id: Name
+    title: Words = {}
+    """What people call it, by language; the id with blanks if left out."""
     when: Scalar
     law: str = ""
-    held: str = ""
-    not_held: str = ""
+    held: Words = {}
+    """The sentence where it holds, by language: "{subject} is {age}." names the subject, the period, its days, facts, parameters and steps."""
+    not_held: Words = {}
+    """The sentence where it does not hold, by language."""
 
 
 class Each(_Part):
@@ -195,6 +205,8 @@ class Step(_Part):
     """One step of the amount: an expression or one of the blocks, then floor, cap and round, in this order."""
 
     id: Name
+    title: Words = {}
+    """What people call it, by language; the id with blanks if left out."""
     is_: Scalar | None = Field(alias="is", default=None)
     """An expression."""
     taper: Taper | None = None
@@ -206,6 +218,46 @@ class Step(_Part):
     cap: Scalar | None = None
     """The most the step can be: an amount, or an expression."""
     round: Rounding | None = None
+    law: str = ""
+    """The place in the law that says so."""
+
+
+class Members(_Part):
+    """The members of a household on a day, and what the rule reads of each of them."""
+
+    of: Scalar = "residency.household"
+    """The fact of a person that names the household; residency.household where left out."""
+    at: At | None = None
+    """The day on which they are members; decides.parameters_at where left out."""
+    most: Whole = 50
+    """The most members that are counted; a household of more is undetermined."""
+    facts: dict[Name, Fact] = {}
+    """The facts of a member, which aggregates use."""
+
+
+class Aggregate(_Part):
+    """A fact of the household that is made of its members: one of count, sum, any, all, min and max."""
+
+    count: Scalar | None = None
+    """How many members there are (`members`), or of whom a condition holds."""
+    sum: Scalar | None = None
+    """What an expression comes to over all members."""
+    any: Scalar | None = None
+    """Whether a condition holds of at least one member."""
+    all: Scalar | None = None
+    """Whether a condition holds of every member; yes where there is none."""
+    min: Scalar | None = None
+    """The least that an expression is of any member."""
+    max: Scalar | None = None
+    """The most that an expression is of any member."""
+    where: Scalar | None = None
+    """The members who count."""
+    round: Rounding | None = None
+    """Of sum, min and max: how each member's value is rounded before."""
+    if_none: Scalar | None = None
+    """Of min and max: what it is where no member counts."""
+    title: Words = {}
+    """What people call it, by language; the name with blanks if left out."""
     law: str = ""
     """The place in the law that says so."""
 
@@ -259,10 +311,10 @@ class NotEncoded(_Part):
 
 
 class Test(_Part):
-    """A case with its outcome. `given` holds facts by name and `period`; `expect` the decision, amount, missing, refused_by and steps."""
+    """A case with its outcome. `given` holds facts by name, `members` and `period`; `expect` the decision, amount, missing, refused_by and steps."""
 
     name: str
-    given: dict[str, Scalar]
+    given: dict[str, Given]
     expect: dict[str, Scalar | list[Scalar]]
     source: str = ""
 
@@ -306,7 +358,9 @@ class Document(_Part):
     in_force: InForce
     law: dict[str, Law] = Field(min_length=1)
     decides: Decides
-    facts: dict[Name, Fact] = Field(min_length=1)
+    facts: dict[Name, Fact] = {}
+    members: Members | None = None
+    aggregates: dict[Name, Aggregate] = {}
     parameters: dict[Name, Parameter] = {}
     eligible_when: list[Condition]
     excluded_when: list[Condition] = []

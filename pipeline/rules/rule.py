@@ -10,8 +10,10 @@ from fractions import Fraction
 from itertools import product
 
 from pipeline.facts import LAST_DAY, day, day_date
+from pipeline.texts import in_language
 
 from .document import Approvals, Corrections, Law, Limits, NotEncoded, Payment
+from .document import Step as StepWritten
 from .grids import Grid
 from .periods import Period
 from .terms import Kind, Term
@@ -20,8 +22,19 @@ Scalar = Fraction | str | bool
 
 
 @dataclass(frozen=True, slots=True)
+class Aggregate:
+    """What is counted, added up or asked of the members: `how` is count, sum, any, all, min or max of `term` over those of whom `where` holds."""
+
+    how: str
+    term: Term
+    where: Term | None
+    if_none: int | None
+    law: str
+
+
+@dataclass(frozen=True, slots=True)
 class RuleFact:
-    """A fact the rule reads. `range` is in physical units: minor units, whole numbers, day numbers."""
+    """A fact the rule reads. `range` is in physical units: minor units, whole numbers, day numbers. Of an `aggregate`, `source` is its text."""
 
     name: str
     type: str
@@ -35,10 +48,21 @@ class RuleFact:
     assume: int | bool | str | None = None
     max_age_days: int | None = None
     meaning: str = ""
+    aggregate: Aggregate | None = None
 
     @property
     def if_missing(self) -> str:
         return "hold" if self.assume is None else "assume"
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The members of a household: the fact of a person that names it, the day asked, the most there can be, and what is read of each."""
+
+    of: str
+    at: str
+    most: int
+    facts: tuple[RuleFact, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +109,25 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition or an exclusion: what must, or must not, hold."""
+    """A condition or an exclusion: what must, or must not, hold. Title and sentences are by language; "" is every language."""
 
     id: str
     term: Term
     law: str
-    held: str
-    not_held: str
     text: str
+    title: Mapping[str, str] = field(default_factory=dict)
+    held_words: Mapping[str, str] = field(default_factory=dict)
+    not_held_words: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def held(self) -> str:
+        """The sentence where it holds, in the document's first language or English."""
+        return in_language(self.held_words)
+
+    @property
+    def not_held(self) -> str:
+        """The sentence where it does not."""
+        return in_language(self.not_held_words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +159,7 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A test that the document carries: facts in physical form, and what is expected of them."""
+    """A test that the document carries: facts in physical form, those made of `members` among them, and what is expected of them."""
 
     name: str
     given: Mapping[str, int | bool | str | None]
@@ -135,6 +170,7 @@ class Case:
     refused_by: tuple[str, ...] | None
     values: Mapping[str, Fraction]
     source: str
+    members: tuple[Mapping[str, int | bool | str | None], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,7 +178,8 @@ class Rule:
     """One dated version of one benefit. `hash` names its content; equal documents have equal hashes.
 
     `grids` has the table of each step that is one; `segments` are the first days of the stretches between which no parameter changes;
-    `needs_event_day` says whether `decide` wants the date of each row's event.
+    `needs_event_day` says whether `decide` wants the date of each row's event. `titles` has by language what people call the facts, parameters and
+    steps that have a title, `written` each step as the document writes it.
     """
 
     benefit: str
@@ -172,8 +209,11 @@ class Rule:
     approvals: Approvals
     tests: tuple[Case, ...]
     needs_event_day: bool
+    titles: Mapping[str, Mapping[str, str]] = field(repr=False, default_factory=dict)
+    written: Mapping[str, StepWritten] = field(repr=False, default_factory=dict)
     text: str = field(repr=False, default="")
     claims: tuple[Claim, ...] = ()
+    members: Members | None = None
 
     def segment(self, on: int) -> int:
         """The index of the parameter segment that holds on a day; ValueError where the rule is not in force."""

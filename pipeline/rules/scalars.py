@@ -12,6 +12,7 @@ from pipeline.facts import day
 from pipeline.problems import suggestion
 
 NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
+_LANGUAGE = re.compile(r"[a-z]{2,3}(_[A-Z]{2})?", re.ASCII)
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
 
 Path = tuple[str | int, ...]
@@ -75,12 +76,28 @@ def read_value(item: object) -> object:
     return item if isinstance(item, dict) else {"value": item}
 
 
+def _read_words(item: object) -> object:
+    words = {"": item} if isinstance(item, str) else item
+    for language in words if isinstance(words, dict) else ():
+        if language and not (isinstance(language, str) and _LANGUAGE.fullmatch(language)):
+            raise ValueError(f"{language!r} is no language, write en, da or de_AT")
+    return words
+
+
 def _read_nested(item: object) -> object:
     level = [item]
     while any(isinstance(part, list) for part in level):
         level = [inner for part in level for inner in (part if isinstance(part, list) else [part])]
     if not all(isinstance(part, str) for part in level):
         raise ValueError("a value, or a list of values, must stand here")
+    return item
+
+
+def _read_given(item: object) -> object:
+    plain = isinstance(item, str)
+    members = isinstance(item, list) and all(isinstance(member, dict) and all(isinstance(value, str) for value in member.values()) for member in item)
+    if not plain and not members:
+        raise ValueError("a value, or a list of members with their facts, must stand here")
     return item
 
 
@@ -105,6 +122,10 @@ Whole = Annotated[int, BeforeValidator(_read_whole), WithJsonSchema({"type": "in
 YesNo = Annotated[bool, BeforeValidator(_read_yes_no), WithJsonSchema({"enum": ["yes", "no", True, False]})]
 Scalar = Annotated[str, WithJsonSchema(SCALAR_SCHEMA)]
 Values = Annotated[Any, BeforeValidator(_read_nested), WithJsonSchema(_VALUES_SCHEMA)]
+_WORDS_SCHEMA: dict[str, Any] = {"anyOf": [{"type": "string"}, {"type": "object", "additionalProperties": {"type": "string"}}]}
+Words = Annotated[dict[str, str], BeforeValidator(_read_words), WithJsonSchema(_WORDS_SCHEMA)]
+"""A text, or the text by language; a text alone stands under no language and holds in every one."""
+Given = Annotated[Any, BeforeValidator(_read_given), WithJsonSchema({"type": ["string", "number", "boolean", "array"]})]
 Name = Annotated[str, BeforeValidator(_read_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"})]
 BenefitId = Annotated[str, BeforeValidator(_read_id), WithJsonSchema({"type": "string", "pattern": f"^{_ID.pattern}$", "maxLength": 40})]
 PeriodKind = Literal["once", "month", "quarter", "year"]
