@@ -62,13 +62,14 @@ class Definitions:
         self.in_force = (doc.in_force.from_, LAST_DAY if doc.in_force.to is None else doc.in_force.to)
         self.segments = self._segments()
 
-    def bad(self, path: Path, message: str, mend: str = "", key: bool = False, offset: int = 0) -> None:
-        self.problems.append(locate(self.root, path, message, mend, key, offset))
+    def bad(self, path: Path, message: str, mend: str = "", key: bool = False, offset: int = 0, expected: str = "") -> None:
+        self.problems.append(locate(self.root, path, message, mend, key, offset, expected))
 
     def unknown(self, path: Path, what: str, name: str, known: Iterable[str], key: bool = False) -> None:
         """A name that nobody knows, with the nearest one, or all there are."""
         near, names = suggestion(name, known), ", ".join(known)
-        self.bad(path, f"{what} {name!r}" + (f", {near}" if near else ""), "" if near or not names else f"Known: {names}.", key)
+        mend = "" if near or not names else f"Known: {names}."
+        self.bad(path, f"{what} {name!r}" + (f", {near}" if near else ""), mend, key, expected=f"one of {names}" if names else "")
 
     def law(self, path: Path, name: str) -> None:
         if name and name not in self.doc.law:

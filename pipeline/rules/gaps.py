@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, floor
 
-from .grids import Grid
+from .grids import Grid, written
 from .rule import Condition, Key, Parameter, RuleFact, Step, leaves
 from .terms import Term
 
@@ -18,6 +18,7 @@ def lacking_keys(
     steps: Mapping[str, Step],
     conditions: Sequence[Condition],
     exclusions: Sequence[Condition],
+    currency: str,
 ) -> Iterator[tuple[Parameter, str, str]]:
     """Every parameter that has no value for somebody, with the fact and its values that lack one.
 
@@ -27,7 +28,7 @@ def lacking_keys(
     asked = {name for item in (*conditions, *exclusions) for name in _names_of(item.term, steps)}
     for name, parameter in parameters.items():
         for by, keys in zip(parameter.by, parameter.keys, strict=True):
-            lacking = _lacking(keys, facts[by], (everybody if name in asked else eligible)[by])
+            lacking = _lacking(keys, facts[by], (everybody if name in asked else eligible)[by], currency)
             if lacking:
                 yield parameter, by, ", ".join(lacking)
 
@@ -66,18 +67,24 @@ def _names_of(term: Term, steps: Mapping[str, Step]) -> set[str]:
     return found
 
 
-def _lacking(keys: Sequence[Key], fact: RuleFact, bounds: tuple[int, int]) -> list[str]:
+def _lacking(keys: Sequence[Key], fact: RuleFact, bounds: tuple[int, int], currency: str) -> list[str]:
     if fact.type in ("text", "ratio", "yes_no"):
         values: tuple[str | bool, ...] = (False, True) if fact.type == "yes_no" else fact.one_of
         return [str(Key(value=value)) for value in values if all(key.value != value for key in keys)] if values else ["any other text"]
     lacking, following = [], bounds[0]
     for key in sorted(keys, key=lambda key: key.low):
         if following < key.low and following <= bounds[1]:
-            lacking.append(str(Key(following, min(key.low - 1, bounds[1]))))
+            lacking.append(_span(fact, following, min(key.low - 1, bounds[1]), currency))
         following = max(following, key.high + 1)
     if following <= bounds[1]:
-        lacking.append(str(Key(following, bounds[1])))
+        lacking.append(_span(fact, following, bounds[1], currency))
     return lacking
+
+
+def _span(fact: RuleFact, low: int, high: int, currency: str) -> str:
+    """A range of a fact's column in the unit in which its author writes it."""
+    first, last = (written(fact.type, end, currency) for end in (low, high))
+    return first if low == high else f"{first} to {last}"
 
 
 _OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt"}

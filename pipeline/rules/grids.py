@@ -64,11 +64,11 @@ class Axis:
         if self.type in NAMED:
             value = self.choices[number]
             return value if isinstance(value, str) else ("no", "yes")[value]
-        if self.term.kind.type == "money":
-            return decimal_text(number, currency) if self.term.den == 1 else f"{Fraction(number, self.term.den)} minor units"
-        if self.type == "date":
-            return day_date(number).isoformat()
-        return f"{number} %" if self.type == "percent" else str(Fraction(number, self.term.den))
+        if self.term.kind.type == "money" and self.term.den != 1:
+            return f"{Fraction(number, self.term.den)} minor units"
+        if self.term.kind.type == "money" or self.type in ("date", "percent"):
+            return written(self.term.kind.type if self.type == "step" else self.type, number, currency)
+        return str(Fraction(number, self.term.den))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,15 @@ class Grid:
 
 
 _TANGLED = ("the rows cut the facts into too many regions to be checked", "Split the table into several steps.")
+
+
+def written(kind: str, number: int, currency: str) -> str:
+    """A whole number of a fact's column as the fact is written in a document."""
+    if kind == "money":
+        return decimal_text(number, currency)
+    if kind == "date":
+        return day_date(number).isoformat()
+    return f"{number} %" if kind == "percent" else str(number)
 
 
 def axis_of(name: str, term: Term, fact_type: str, fact_range: tuple[int, int] | None) -> Axis:

@@ -13,6 +13,9 @@ from pipeline.problems import Malformed, Problem, suggestion
 from .document import Document
 from .scalars import Path
 
+MAX_SHOWN = 120
+_WORD = re.compile(r"[\w.]+|\S+")
+
 
 def read_shape(root: Node) -> Document:
     """The document as models; Malformed with every problem of shape."""
@@ -23,33 +26,53 @@ def read_shape(root: Node) -> Document:
         raise Malformed(sorted(dict.fromkeys(problems), key=lambda problem: (problem.line, problem.column))) from None
 
 
-def locate(root: Node, path: Path, message: str, mend: str = "", key: bool = False, offset: int = 0) -> Problem:
+def locate(root: Node, path: Path, message: str, mend: str = "", key: bool = False, offset: int = 0, expected: str = "") -> Problem:
     """A problem at a path of the document: at the value there, at its `key`, or `offset` characters into the value."""
     node = root.at(*path)
-    line, column = node.line, node.column
+    line, column, value = node.line, node.column, _shown(node, offset)
     if key and path and isinstance(path[-1], str):
         line, column = root.at(*path[:-1]).key_marks.get(path[-1], (line, column))
+        value = path[-1]
     elif offset and isinstance(node.value, str) and "\n" not in node.value:
         column += offset + node.quoted
-    return Problem(place_text(path), message, mend, line, column)
+    return Problem(place_text(path), message, mend, line, column, value, expected or _expected(path))
+
+
+def _shown(node: Node, offset: int) -> str:
+    """What stands at a place: text, or from an offset on its next word; lists and mappings in short."""
+    if isinstance(node.value, str):
+        word = _WORD.match(node.value, offset) if offset else None
+        return (word[0] if word else node.value)[:MAX_SHOWN]
+    return f"a list of {len(node.value)}" if isinstance(node.value, list) else f"keys {', '.join(node.value)}"[:MAX_SHOWN]
+
+
+def _expected(path: Path) -> str:
+    """What the schema says of the nearest place that it describes."""
+    for length in range(len(path), 0, -1):
+        said = _described(path[:length])
+        if said:
+            return said.splitlines()[0]
+    return ""
 
 
 def _problem(root: Node, kind: str, loc: tuple[str | int, ...], message: str, context: dict[str, Any], given: object) -> Problem:
     path = _real_path(root, loc)
     if kind == "extra_forbidden":
         known = _known_keys(path[:-1])
-        near = suggestion(str(path[-1]), known)
-        return locate(root, path, f"unknown key {path[-1]!r}" + (f", {near}" if near else ""), "" if near else f"Known keys: {', '.join(known)}.", key=True)
+        near, names = suggestion(str(path[-1]), known), ", ".join(known)
+        mend = "" if near else f"Known keys: {names}."
+        return locate(root, path, f"unknown key {path[-1]!r}" + (f", {near}" if near else ""), mend, key=True, expected=f"one of {names}")
     if kind == "missing":
-        return locate(root, (*path, *loc[len(path) :]), f"the key {loc[-1]!r} is missing")
+        wanted = (*path, *loc[len(path) :])
+        return locate(root, wanted, f"the key {loc[-1]!r} is missing", "" if len(wanted) == 1 else f"Write {loc[-1]}: ... here.")
     if kind == "value_error":
         return locate(root, path, str(context["error"]), key=loc[-1:] == ("[key]",))
     if kind == "literal_error":
         choices = [part.strip("'") for part in re.split(r", | or ", context["expected"])]
-        near = suggestion(str(given), choices)
-        return locate(root, path, f"{given!r} is not known here" + (f", {near}" if near else ""), f"It is one of {', '.join(choices)}.")
-    expected = _EXPECTED.get(kind)
-    return locate(root, path, f"{expected} must stand here" if expected else message)
+        near, listed = suggestion(str(given), choices), ", ".join(choices)
+        return locate(root, path, f"{given!r} is not known here" + (f", {near}" if near else ""), f"It is one of {listed}.", expected=f"one of {listed}")
+    expected = _EXPECTED.get(kind, "")
+    return locate(root, path, f"{expected} must stand here" if expected else message, expected=expected)
 
 
 _EXPECTED = {
@@ -71,17 +94,37 @@ def _real_path(root: Node, loc: tuple[str | int, ...]) -> Path:
 
 def _known_keys(path: Path) -> list[str]:
     """The keys that may stand in the mapping at `path`."""
+    model, _ = _annotation(path)
+    return [field.alias or name for name, field in model.model_fields.items()] if _is_model(model) else []
+
+
+def _described(path: Path) -> str:
+    """What the schema says of the value at `path`: the description of its key, or of what its list or mapping holds."""
+    model, description = _annotation(path)
+    return description or (str(model.__doc__ or "") if _is_model(model) else "")
+
+
+def _annotation(path: Path) -> tuple[Any, str]:
+    """The type of what may stand at `path`, and the description of the key that it stands under; neither where the schema has no such place."""
     model: Any = Document
+    description = ""
     for step in path:
-        if isinstance(model, type) and issubclass(model, BaseModel):
-            fields = {field.alias or name: field.annotation for name, field in model.model_fields.items()}
-            model = fields.get(str(step))
-        else:
+        description = ""
+        if _is_model(model):
+            fields = {field.alias or name: field for name, field in model.model_fields.items()}
+            if step not in fields:
+                return None, ""
+            model, description = fields[str(step)].annotation, fields[str(step)].description or ""
+        elif len(get_args(model)):
             model = get_args(model)[-1]
+        else:
+            return None, ""
         model = _inner(model)
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return [field.alias or name for name, field in model.model_fields.items()]
-    return []
+    return model, description
+
+
+def _is_model(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, BaseModel)
 
 
 def _inner(annotation: Any) -> Any:

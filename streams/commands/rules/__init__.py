@@ -10,7 +10,10 @@ from .checking import check, diff, run_own_tests
 from .deciding import evaluate, explain_command
 from .listing import list_rules, schema, show
 
-app = typer.Typer(name="rules", help="What a policy team does with a rule document.", no_args_is_help=True)
+app = typer.Typer(
+    name="rules", help="What a policy team does with a rule document.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)  # fmt: skip
 
 COMMANDS: dict[str, Callable[..., None]] = {
     "check": check,
