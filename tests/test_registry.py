@@ -437,7 +437,7 @@ def document(**changes):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (document(format="registry/2"), "format: 'registry/2' is not a format read here (line 1, column 9) Write registry/1."),
+        (document(format="registry/2"), "format: 'registry/2' is not a format read here (line 1, column 9). Write registry/1."),
         (document(nmae="x"), "nmae: unknown key 'nmae', did you mean 'name'? (line 14, column 1)"),
         (document(name="Bad Name"), "name: 'Bad Name' does not have the form [a-z][a-z0-9-]* (line 2, column 7)"),
         (document(field="{type: nmber, meaning: Size.}"), "events.registry.sample.thing.v1.fields.size.type: 'nmber' is none of money, number"),

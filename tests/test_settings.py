@@ -108,8 +108,8 @@ def test_one_field_of_the_bank_is_set_alone(monkeypatch: pytest.MonkeyPatch):
 
 def test_unknown_keys_are_all_told_with_file_place_and_suggestion():
     assert problems('shard = 2\n\n[bank]\nbatch_sise = 5\n\n[store]\nurl = ""\n')[:2] == [
-        "payout.toml: shard: unknown setting (line 1, column 1) Did you mean 'shards'?",
-        "payout.toml: bank.batch_sise: unknown setting (line 4, column 1) Did you mean 'bank.batch_size'?",
+        "payout.toml: shard: unknown setting (line 1, column 1). Did you mean 'shards'?",
+        "payout.toml: bank.batch_sise: unknown setting (line 4, column 1). Did you mean 'bank.batch_size'?",
     ]
 
 
@@ -122,7 +122,7 @@ def test_values_out_of_range_are_all_told_with_their_origin():
 
 
 def test_a_table_where_a_value_belongs_is_told():
-    assert problems("[shards]\nx = 1\n") == ["payout.toml: shards.x: unknown setting (line 2, column 1) Did you mean 'shards'?"]
+    assert problems("[shards]\nx = 1\n") == ["payout.toml: shards.x: unknown setting (line 2, column 1). Did you mean 'shards'?"]
     assert "bank: " in problems('bank = "mine"\n')[0]
 
 
@@ -138,13 +138,13 @@ def test_bytes_that_are_no_text_are_told():
 
 def test_an_unknown_field_of_the_bank_in_the_environment_is_told(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PAYOUT_BANK__BATCH_SISE", "5")
-    with pytest.raises(Malformed, match=r"bank\.batch_sise: unknown setting, from PAYOUT_BANK__BATCH_SISE Did you mean 'bank\.batch_size'\?"):
+    with pytest.raises(Malformed, match=r"bank\.batch_sise: unknown setting, from PAYOUT_BANK__BATCH_SISE\. Did you mean 'bank\.batch_size'\?"):
         load_settings()
 
 
 def test_a_variable_that_sets_nothing_is_told_but_those_of_a_cluster_are_left_alone():
     told = unused_variables({"PAYOUT_SHARD": "4", "PAYOUT_SERVICE_HOST": "10.0.0.1", "PAYOUT_SHARDS": "4", "PATH": "/bin"})
-    assert [str(problem) for problem in told] == ["PAYOUT_SHARD: sets nothing Did you mean 'PAYOUT_SHARDS'?"]
+    assert [str(problem) for problem in told] == ["PAYOUT_SHARD: sets nothing. Did you mean 'PAYOUT_SHARDS'?"]
 
 
 def test_no_secret_is_shown(monkeypatch: pytest.MonkeyPatch):

@@ -77,7 +77,7 @@ def test_what_cannot_be_read_in_a_table_is_told_with_its_row(people, tmp_path):
     code, _, err = run("evaluate", EIP1, "--facts", people("a,8e5,single,x,no,yes,yes\na,1,single,0,maybe,yes,yes\n"), "--output", tmp_path / "out.csv")
     assert code == 2
     assert err.splitlines() == [
-        "subject: 'a' stands in several rows Give each subject one row.",
+        "subject: 'a' stands in several rows. Give each subject one row.",
         "row 1, income: '8e5' is not a number, write it like 1_234.5",
         "row 1, children_under_17: 'x' is not a number, write it like 1_234.5",
         "row 2, claimed_as_dependent: 'maybe' is neither yes nor no",
@@ -91,7 +91,7 @@ def test_a_missing_column_and_a_column_of_floats_are_told(tmp_path):
     pl.DataFrame([row]).write_parquet(path)
     code, _, err = run("evaluate", EIP1, "--facts", path, "--output", tmp_path / "out.csv")
     assert code == 2
-    assert "income: the column is Float64, the fact is money Give money as whole minor units or as text like 1234.50." in err
+    assert "income: the column is Float64, the fact is money. Give money as whole minor units or as text like 1234.50." in err
     assert "filing_status: the table has no column for this fact, did you mean 'filing_statu'?" in err
 
 
