@@ -45,10 +45,14 @@ def decimal_text(amount_minor: int, currency: str) -> str:
 
 
 def money_text(amount_minor: int, currency: str, locale: str = "en") -> str:
-    """An amount for people, grouped and with its currency: ``"1,234.50 DKK"``."""
+    """An amount for people, grouped and with its currency: ``"1,234.50 DKK"``, in Danish ``"1.234,50 kr."``.
+
+    English is the language of many countries and so names the currency by its code; any other writes it as its people do.
+    """
     from decimal import Decimal  # display only; no amount is computed from it
 
-    number = format_currency(
-        Decimal(decimal_text(amount_minor, currency)), currency, format="#,##0.00" if minor_digits(currency) else "#,##0", locale=locale, currency_digits=False
-    )
-    return f"{number} {currency}"
+    amount = Decimal(decimal_text(amount_minor, currency))
+    if locale == "en":
+        number = format_currency(amount, currency, format="#,##0.00" if minor_digits(currency) else "#,##0", locale=locale, currency_digits=False)
+        return f"{number} {currency}"
+    return format_currency(amount, currency, locale=locale)
