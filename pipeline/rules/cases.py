@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 from pipeline.money import parse_minor
 
 from . import document
 from .definitions import Definitions
 from .periods import ONCE, Period, parse_period
-from .rule import Case, Step
+from .rule import Case, RuleFact, Step
 from .scalars import Path
 from .values import read_fact, read_number
 
@@ -36,22 +37,43 @@ class Cases:
 
     def _case(self, path: Path, case: document.Test) -> Case | None:
         before, given = len(self.defined.problems), dict(case.given)
+        members = self._members((*path, "given", "members"), given.pop("members", None))
         period, event_text = self._period(path, given.pop("period", None)), given.pop("event_date", None)
         event_day = None if event_text is None else self._fact((*path, "given", "event_date"), event_text, "date")
-        values: dict[str, int | bool | str | None] = {}
-        for name, text in given.items():
-            fact = self.defined.facts.get(name)
-            if fact is None:
-                self.defined.unknown((*path, "given", name), "unknown fact", name, [*self.defined.facts, "period", "event_date"], key=True)
-            else:
-                values[name] = None if text == "unknown" else self._fact((*path, "given", name), text, fact.type, fact.one_of)
+        values = self._values((*path, "given"), given, self.defined.facts, ["members"] * bool(self.defined.doc.members) + ["period", "event_date"])
+        for name in values if members is not None else ():
+            if self.defined.facts[name].aggregate is not None:
+                self.defined.bad((*path, "given", name), f"{name!r} follows from the members that are given", "Leave it out.", key=True)
         if self.defined.doc.decides.parameters_at == "event.date" and event_day is None:
             self.defined.bad((*path, "given"), "the test gives no event_date, which picks the parameters", key=True)
         expected = self._expected(path, case)
         if len(self.defined.problems) > before:
             return None
         on = None if event_day is None else int(event_day)
-        return Case(case.name, values, period, on, expected.decision, expected.missing, expected.refused_by, expected.values, case.source)
+        return Case(case.name, values, period, on, expected.decision, expected.missing, expected.refused_by, expected.values, case.source, members)
+
+    def _values(self, path: Path, given: Mapping[str, Any], facts: Mapping[str, RuleFact], words: Sequence[str] = ()) -> dict[str, int | bool | str | None]:
+        values: dict[str, int | bool | str | None] = {}
+        for name, text in given.items():
+            fact = facts.get(name)
+            if fact is None:
+                self.defined.unknown((*path, name), "unknown fact", name, [*facts, *words], key=True)
+            elif not isinstance(text, str):
+                self.defined.bad((*path, name), "one value must stand here")
+            else:
+                values[name] = None if text == "unknown" else self._fact((*path, name), text, fact.type, fact.one_of)
+        return values
+
+    def _members(self, path: Path, given: Any) -> tuple[Mapping[str, int | bool | str | None], ...] | None:
+        if given is None or given == "unknown":
+            return None
+        if self.defined.doc.members is None:
+            self.defined.bad(path, "the rule looks at no members", "Say members.facts and aggregates.", key=True)
+            return None
+        if isinstance(given, str):
+            self.defined.bad(path, f"{given!r} is no list of members", "Write a list, such as [{age: 40}, {age: 8}].")
+            return None
+        return tuple(self._values((*path, index), member, self.defined.member_facts) for index, member in enumerate(given))
 
     def _fact(self, path: Path, text: str, kind: str, one_of: tuple[str, ...] = ()) -> int | bool | str | None:
         try:

@@ -7,6 +7,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import rfc8785
 
@@ -16,15 +17,16 @@ from pipeline.money import decimal_text
 from pipeline.problems import Malformed, Problem
 
 from . import document
+from .aggregates import told_by_members
 from .cases import Cases
 from .claims import Claims
 from .definitions import FactSpec
 from .expressions import DAYS
 from .gaps import gaps, lacking_keys
+from .members import MemberSteps
 from .rule import Condition, Rule, leaves
 from .scalars import Path
 from .shape import read_shape
-from .steps import Steps
 from .terms import Kind
 
 MAX_FACTS = 64
@@ -54,25 +56,39 @@ def _canonical(item: Plain) -> Plain:
 
 def _titles(doc: document.Document) -> dict[str, Mapping[str, str]]:
     """What people call the facts, parameters and steps that have a title."""
-    facts, parameters = ({name: part.title for name, part in named.items()} for named in (doc.facts, doc.parameters))
-    return {name: title for name, title in {**facts, **parameters, **{step.id: step.title for step in doc.amount.steps}}.items() if title}
+    members = doc.members.facts if doc.members else {}
+    titled: list[tuple[str, Mapping[str, str]]] = [(name, fact.title) for name, fact in (*doc.facts.items(), *members.items())]
+    titled += [(name, aggregate.title) for name, aggregate in doc.aggregates.items()]
+    titled += [(name, parameter.title) for name, parameter in doc.parameters.items()]
+    return {name: title for name, title in (*titled, *((step.id, step.title) for step in doc.amount.steps)) if title}
 
 
-class _Checker(Steps):
+class _Checker(MemberSteps):
     """Conditions, payment and tests on top of the steps."""
 
     def rule(self) -> Rule:
         doc = self.doc
         if self.in_force[1] < self.in_force[0]:
             self.bad(("in_force", "to"), f"{day_date(self.in_force[1])} is before in_force.from {day_date(self.in_force[0])}")
-        if doc.decides.parameters_at == "payment.date" or any(fact.at == "payment.date" for fact in doc.facts.values()):
+        days = {doc.decides.parameters_at, *(fact.at for fact in doc.facts.values())}
+        if doc.members is not None:
+            days |= {doc.members.at, *(fact.at for fact in doc.members.facts.values())}
+        if "payment.date" in days:
             self._payment_day()
-        self._limit("facts", len(doc.facts), MAX_FACTS)
+        self._limit("facts", len(doc.facts) + len(doc.aggregates), MAX_FACTS)
+        self._limit("members", len(doc.members.facts) if doc.members else 0, MAX_FACTS)
         self._limit("eligible_when", len(doc.eligible_when) + len(doc.excluded_when), MAX_CONDITIONS)
         for name, fact in doc.facts.items():
             self.fact(name, fact)
-        for name, parameter in doc.parameters.items():
-            self.parameter(name, parameter)
+        if not doc.facts and not doc.aggregates:
+            self.bad(("facts",), "the rule reads no fact", "Say the facts it decides by, or aggregates of members.", key=True)
+        members = self.members()
+        for made_of_aggregates in (False, True):
+            for name, parameter in doc.parameters.items():
+                if made_of_aggregates is any(by in doc.aggregates for by in parameter.by):
+                    self.parameter(name, parameter)
+            for name, aggregate in doc.aggregates.items() if not made_of_aggregates and members is not None else ():
+                self.aggregate(name, aggregate)
         for index, step in enumerate(doc.amount.steps):
             self.step(("amount", "steps", index), step)
         conditions = self._conditions("eligible_when", doc.eligible_when)
@@ -88,21 +104,25 @@ class _Checker(Steps):
         claims = Claims(self).read() if not self.problems else ()
         if self.problems:
             raise Malformed(sorted(self.problems, key=lambda problem: (problem.line, problem.column)))
-        return Rule(
+        rule = Rule(
             doc.benefit, rule_hash(self.root), doc.title, doc.owner, self.currency, doc.decides.for_, doc.decides.period, self.in_force,
             doc.decides.parameters_at, self.segments, tuple(self.facts.values()), self.parameters, conditions, exclusions,
             tuple(self.steps.values()), self.grids,
             doc.amount.pay, doc.law, doc.payment, doc.limits, budget, review, doc.corrections, tuple(doc.not_encoded),
             doc.approvals, cases, self._needs_event_day(conditions + exclusions), _titles(doc), {step.id: step for step in doc.amount.steps}, self.text,
-            claims=claims,
+            claims=claims, members=members,
         )  # fmt: skip
+        return replace(rule, tests=told_by_members(rule))
 
     def _needs_event_day(self, conditions: tuple[Condition, ...]) -> bool:
+        made = [fact.aggregate for fact in self.facts.values() if fact.aggregate is not None]
         read = [*(item.term for item in conditions), *(step.term for step in self.steps.values())]
+        read += [term for aggregate in made for term in (aggregate.term, aggregate.where) if term is not None]
         return self.doc.decides.parameters_at == "event.date" or any(leaf.value == "event.date" for term in read for leaf in leaves(term) if leaf.op == "day")
 
     def _coverage(self, conditions: tuple[Condition, ...], exclusions: tuple[Condition, ...]) -> None:
-        for keyed, by, lacking in lacking_keys(self.facts, self.parameters, self.steps, conditions, exclusions, self.currency):
+        parameters = {name: keyed for name, keyed in self.parameters.items() if not any(by in self.member_facts for by in keyed.by)}
+        for keyed, by, lacking in lacking_keys(self.facts, parameters, self.steps, conditions, exclusions, self.currency):
             message = f"{keyed.name!r} has no value where {by} is {lacking}"
             self.bad(("parameters", keyed.name, "by"), message, "Add the keys, or a condition that keeps those out.", key=True)
         for step, (message, mend) in gaps(self.grids, self.facts, self.steps, conditions, exclusions):

@@ -55,6 +55,8 @@ class Definitions:
         self.problems: list[Problem] = []
         self.names: dict[str, Term] = {}
         self.facts: dict[str, RuleFact] = {}
+        self.member_names: dict[str, Term] = {}
+        self.member_facts: dict[str, RuleFact] = {}
         self.parameters: dict[str, Parameter] = {}
         self.steps: dict[str, Step] = {}
         self.grids: dict[str, Grid] = {}
@@ -83,7 +85,8 @@ class Definitions:
             return None
 
     def _currency(self) -> str:
-        sources = [self.catalogue.get(fact.from_) for fact in self.doc.facts.values() if fact.type == "money"]
+        members = self.doc.members.facts if self.doc.members else {}
+        sources = [self.catalogue.get(fact.from_) for fact in (*self.doc.facts.values(), *members.values()) if fact.type == "money"]
         told = {spec.currency for spec in sources if spec is not None}
         currency = self.doc.decides.currency or (told.pop() if len(told) == 1 else "")
         try:
@@ -101,21 +104,22 @@ class Definitions:
         return (self.in_force[0], *sorted(days))
 
     def claim(self, path: Path, name: str) -> bool:
-        if keyword.iskeyword(name) or name in FUNCTIONS or name in ("subject", "period", "payment", "event"):
+        if keyword.iskeyword(name) or name in FUNCTIONS or name in ("subject", "period", "payment", "event", "members"):
             self.bad(path, f"{name!r} is a word of the language", "Choose another name.", key=True)
-        elif name in self.names:
+        elif name in self.names or name in self.member_names:
             self.bad(path, f"the name {name!r} is used twice", "Give facts, parameters and steps different names.", key=True)
         else:
             return True
         return False
 
-    def fact(self, name: str, fact: document.Fact) -> None:
-        path: Path = ("facts", name)
+    def fact(self, name: str, fact: document.Fact, of_member: bool = False) -> None:
+        path: Path = ("members", "facts", name) if of_member else ("facts", name)
+        names, facts = (self.member_names, self.member_facts) if of_member else (self.names, self.facts)
         spec = self.catalogue.get(fact.from_)
         kind = Kind(_TERM_KIND.get(fact.type, fact.type), fact.per or "")
         if not self.claim(path, name):
             return
-        self.names[name] = terms.UNKNOWN
+        names[name] = terms.UNKNOWN
         if spec is None:
             near = suggestion(fact.from_, self.catalogue)
             mend = "" if near else "See the registries' documents for the facts there are."
@@ -139,13 +143,13 @@ class Definitions:
             except ValueError as error:
                 self.bad((*path, "if_missing", "assume"), str(error))
         at, accept = fact.at or self.doc.decides.parameters_at, tuple(fact.accept)
-        self.facts[name] = RuleFact(name, fact.type, fact.from_, at, year, fact.per or "", accept, bounds, one_of, assume, fact.max_age, spec.meaning)
+        facts[name] = RuleFact(name, fact.type, fact.from_, at, year, fact.per or "", accept, bounds, one_of, assume, fact.max_age, spec.meaning)
         try:
-            self.names[name] = self._fact_term(self.facts[name], kind)
+            names[name] = self.fact_term(facts[name], kind)
         except Refused as refused:
             self.bad(path, str(refused), refused.mend, key=True)
 
-    def _fact_term(self, fact: RuleFact, kind: Kind) -> Term:
+    def fact_term(self, fact: RuleFact, kind: Kind) -> Term:
         if fact.type == "ratio":
             shares = [Fraction(value) for value in fact.one_of]
             den = lcm(*(share.denominator for share in shares))
@@ -205,8 +209,14 @@ class Definitions:
         kind = Kind(_TERM_KIND.get(given.type, given.type), given.per or "")
         if not self.claim(path, name):
             return
-        self.names[name] = terms.UNKNOWN
+        self._define(name, terms.UNKNOWN, given.by)
         self.law((*path, "law"), given.law)
+        of_members = [fact for fact in given.by if fact in self.member_facts]
+        if of_members and len(of_members) < len(given.by):
+            others = ", ".join(fact for fact in given.by if fact not in of_members)
+            message, mend = f"{of_members[0]} is of each member, {others} is not", "Give it by facts of members only, or of the household only."
+            self.bad((*path, "by"), message, mend, key=True)
+            return
         by, keys = self._keys((*path, "by"), given)
         dated: dict[int, tuple[tuple[Scalar, ...] | None, tuple[str, ...]]] = {}
         for (start, value), written in zip(given.from_.items(), self._dates(path), strict=True):
@@ -235,14 +245,22 @@ class Definitions:
             return
         if not numbers:
             self.parameters[name] = parameter
-            self.names[name] = Term("parameter", parameter.kind, value=name, text=name)
+            self._define(name, Term("parameter", parameter.kind, value=name, text=name), parameter.by)
             return
         den = lcm(*(value.denominator for value in numbers))
         self.parameters[name] = Parameter(name, parameter.kind, den, parameter.by, parameter.keys, parameter.values, parameter.laws)
         try:
-            self.names[name] = terms.named("parameter", name, parameter.kind, min(numbers), max(numbers), den)
+            self._define(name, terms.named("parameter", name, parameter.kind, min(numbers), max(numbers), den), parameter.by)
         except Refused as refused:
             self.bad(path, str(refused), refused.mend, key=True)
+
+    def _define(self, name: str, term: Term, by: Iterable[str]) -> None:
+        """A parameter by facts of members is known where they are, one by facts of the household there, one by no fact in both places."""
+        given = list(by)
+        if not any(fact in self.member_facts for fact in given):
+            self.names[name] = term
+        if all(fact in self.member_facts for fact in given):
+            self.member_names[name] = term
 
     def _keys(self, path: Path, given: document.Parameter) -> tuple[tuple[str, ...], tuple[tuple[Key, ...], ...]]:
         size = prod(len(texts) for texts in given.by.values())
@@ -253,10 +271,12 @@ class Definitions:
         return tuple(by for by, _ in found), tuple(keys for _, keys in found)
 
     def _axis(self, path: Path, by: str, texts: list[str]) -> tuple[Key, ...]:
-        fact = self.facts.get(by)
+        fact = self.facts.get(by) or self.member_facts.get(by)
         if fact is None:
-            if by not in self.doc.facts:
-                self.unknown(path, "unknown fact", by, self.doc.facts, key=True)
+            members = self.doc.members.facts if self.doc.members else {}
+            known = [*self.doc.facts, *self.doc.aggregates, *members]
+            if by not in known:
+                self.unknown(path, "unknown fact", by, known, key=True)
             return ()
         keys: list[Key] = []
         for index, text in enumerate(texts):

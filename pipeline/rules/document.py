@@ -7,8 +7,25 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from .scalars import (
-    At, BenefitId, Day, EndDay, Given, Name, Per, PeriodKind, Scalar, Status, Values, When, Whole, Words, YesNo, read_age, read_missing, read_value,
-)  # fmt: skip
+    At,
+    BenefitId,
+    Day,
+    EndDay,
+    Given,
+    Name,
+    Per,
+    PeriodKind,
+    Scalar,
+    Status,
+    Values,
+    When,
+    Whole,
+    Words,
+    YesNo,
+    read_age,
+    read_missing,
+    read_value,
+)
 
 
 class _Part(BaseModel):

@@ -42,11 +42,10 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[Term, Term, str], Term]] = {
 
 
 class BadExpression(Refused):
-    """What is wrong, and the character of the expression (from 0) where it stands; `silent` where it was reported before."""
+    """What is wrong, and the character of the expression (from 0) where it stands; `silent` where it was reported before, `name` where a name is unknown."""
 
-    def __init__(self, message: str, mend: str, offset: int, silent: bool = False) -> None:
-        self.offset = offset
-        self.silent = silent
+    def __init__(self, message: str, mend: str, offset: int, silent: bool = False, name: str = "") -> None:
+        self.offset, self.silent, self.name = offset, silent, name
         super().__init__(message, mend)
 
 
@@ -108,7 +107,9 @@ class _Reader:
             return self.names[node.id]
         known = [*self.names, *FUNCTIONS, *DAYS]
         near = suggestion(node.id, known)
-        raise self._bad(node, f"unknown name {node.id!r}" + (f", {near}" if near else ""), "" if near else f"Known names: {', '.join(self.names)}.")
+        refused = self._bad(node, f"unknown name {node.id!r}" + (f", {near}" if near else ""), "" if near else f"Known names: {', '.join(self.names)}.")
+        refused.name = node.id
+        raise refused
 
     def _attribute(self, node: ast.Attribute) -> Term:
         name = self._source(node)

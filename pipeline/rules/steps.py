@@ -27,13 +27,21 @@ _TAPERS = (("above", "rate"), ("above", "each", "rate"), ("above", "each", "take
 class Steps(Definitions):
     """Steps on top of what is defined by name."""
 
-    def expression(self, path: Path, text: str) -> Term | None:
+    def expression(self, path: Path, text: str, of_member: bool = False) -> Term | None:
         try:
-            return parse_expression(text.strip(), self.names)
+            return parse_expression(text.strip(), self.member_names if of_member else self.names)
         except BadExpression as bad:
             if not bad.silent:
-                self.bad(path, str(bad), bad.mend, offset=bad.offset + len(text) - len(text.lstrip()))
+                self.bad(path, *self._elsewhere(bad, of_member), offset=bad.offset + len(text) - len(text.lstrip()))
             return None
+
+    def _elsewhere(self, bad: BadExpression, of_member: bool) -> tuple[str, str]:
+        """The message and mend, which know of a name that is known of the household only, or of its members only."""
+        if bad.name in self.member_names and not of_member:
+            return f"{bad.name!r} is of each member, not of the household", "Count it or add it up in aggregates, and use the aggregate here."
+        if bad.name in self.names and of_member:
+            return f"{bad.name!r} is of the household, not of a member", "An aggregate uses facts of members and parameters."
+        return str(bad), bad.mend
 
     def bound(self, path: Path, text: str, like: Kind) -> Term | None:
         """A written amount (or number) of a kind, or an expression."""
