@@ -9,7 +9,6 @@ from datetime import date, time
 from typing import Any
 
 from pipeline.facts import day, day_date
-from pipeline.money import decimal_text
 from pipeline.problems import Problem, suggestion
 
 from .decoder import NEWEST_YEAR, OLDEST_YEAR
@@ -224,7 +223,7 @@ class _Reading:
 
     def value(self, field: Field, value: object, strict: bool) -> None:
         shown = f"{_kind(value)} that is not shown here" if field.private else _shown(value)
-        place, wrong = field.place, f"must be {field.type}, is {shown}"
+        place, wrong = field.place, f"must be {_WANTED.get(field.type, field.type)}, is {shown}"
         match field.type:
             case "money":
                 self.money(field, value, strict)
@@ -268,8 +267,8 @@ class _Reading:
         if isinstance(value, bool) or not isinstance(value, int | _Digits):
             self.refuse(place, wrong)
         elif isinstance(value, _Digits) or not low <= value <= high:
-            bounds = [decimal_text(end, field.currency) if field.type == "money" else f"{end}" for end in (low, high)]
-            self.refuse(place, f"{_shown(value)} is outside the range {bounds[0]} to {bounds[1]} {field.currency}".rstrip())
+            unit = f" minor units of {field.currency}" if field.type == "money" else ""
+            self.refuse(place, f"{_shown(value)} is outside the range {low} to {high}{unit}")
 
     def date(self, field: Field, value: object) -> None:
         if not isinstance(value, str) or not DATE.match(value):
@@ -280,6 +279,10 @@ class _Reading:
             self.refuse(field.place, f"there is no day {_shown(value)}", "Send a date that exists.")
         elif field.range is not None and not field.range[0] <= day(number) <= field.range[1]:
             self.refuse(field.place, f"{value} is outside the range {day_date(field.range[0])} to {day_date(field.range[1])}")
+
+
+_WANTED = {"number": "a whole number", "yes_no": "true or false"}
+"""What a field takes, where the name of its type does not say it."""
 
 
 def _date(value: object) -> date | None:
