@@ -162,7 +162,7 @@ def read_catalogue(text: str) -> Catalog:
         wanted = placeholders(str(originals[-1])) if entry.id else set()
         for sentence in translated if entry.id else ():
             try:
-                foreign = placeholders(sentence) - wanted
+                foreign = placeholders(sentence or "") - wanted
             except ValueError as error:
                 problems.append(Problem(str(originals[0]), f"{sentence!r} cannot be read: {error}", "Write a brace as {{.", entry.lineno or 0))
                 continue

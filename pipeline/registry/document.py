@@ -20,6 +20,7 @@ WORD = re.compile(r"[a-z][a-z0-9_]*")
 NAME = re.compile(r"[a-z][a-z0-9-]*")
 EVENT_TYPE = re.compile(r"registry(\.[a-z][a-z0-9_]*)+\.v[0-9]+")
 TOPIC = re.compile(r"registry\.[a-z][a-z0-9_]*")
+LANGUAGE = re.compile(r"[a-z]{2,3}(_[A-Z]{2})?", re.ASCII)
 SOURCE = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]+")
 
 DOCUMENT_KEYS = ("format", "name", "title", "source", "owner", "topic", "facts", "unknown_fields", "rules_may_use", "events", "derived")
@@ -75,6 +76,16 @@ class _Reading:
             self.refuse(path, f"{node.value!r} does not have the form {form.pattern}")
         return node.value
 
+    def words(self, holder: dict[str, Node], path: Path) -> dict[str, str]:
+        """A text, or a text for each language."""
+        node = holder.get(str(path[-1]))
+        if node is None or not isinstance(node.value, dict):
+            return {"": self.text(holder, path)}
+        for language in node.value:
+            if not LANGUAGE.fullmatch(language):
+                self.refuse((*path, language), f"{language!r} is no language", "Write en, da or de_AT.")
+        return {language: self.text(node.value, (*path, language)) for language in node.value}
+
     def choice(self, holder: dict[str, Node], path: Path, choices: tuple[str, ...], default: str) -> str:
         text = self.text(holder, path, default)
         if text not in choices:
@@ -103,7 +114,7 @@ class _Reading:
         self.unique_facts(events)
         registry = Registry(
             name=name,
-            title=self.text(top, ("title",)),
+            titles=self.words(top, ("title",)),
             source=self.text(top, ("source",), "?", SOURCE),
             owner=self.text(top, ("owner",)),
             topic=self.text(top, ("topic",), "?", TOPIC),

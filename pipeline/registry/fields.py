@@ -7,6 +7,7 @@ import re
 import msgspec
 
 from pipeline.facts import Value
+from pipeline.texts import in_language
 
 CORRECTION = "registry.correction.v1"
 TYPES = ("money", "number", "yes_no", "date", "text", "one_of")
@@ -93,10 +94,10 @@ class EventType(msgspec.Struct, frozen=True):
 
 
 class Registry(msgspec.Struct, frozen=True):
-    """One registry document. `hidden` facts are kept for the payout and not offered to rules."""
+    """One registry document. `titles` are by language, "" is every language; `hidden` facts are kept for the payout and not offered to rules."""
 
     name: str
-    title: str
+    titles: dict[str, str]
     source: str
     owner: str
     topic: str
@@ -104,6 +105,11 @@ class Registry(msgspec.Struct, frozen=True):
     hidden: bool
     events: tuple[EventType, ...]
     derived: tuple[FactSpec, ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What people call the registry, in English or the first language it has."""
+        return in_language(self.titles)
 
     def event_types(self) -> tuple[EventType, ...]:
         """The types the document declares and the correction that every registry may send."""
