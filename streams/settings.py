@@ -21,11 +21,12 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from pipeline.problems import Malformed, Problem, suggestion
+from pipeline.signatures import Approver, public_key
 
 PREFIX = "PAYOUT_"
 FILE = "payout.toml"
 SHIPPED = Path(__file__).resolve().parent.parent
-"""The folder in which `registries/`, `benefits/` and `data/` are shipped."""
+"""The folder in which `registries/`, `benefits/`, `locales/` and `data/` are shipped."""
 
 _PASSWORD = re.compile(r"(?P<head>//[^:/@\s]*:)[^@/\s]+(?=@)|(?P<key>password\s*=\s*)('[^']*'|\S+)", re.IGNORECASE)
 
@@ -63,6 +64,66 @@ class Bank(BaseModel):
     batch_size: int = Field(default=5000, ge=1, le=100_000, description="orders in one bank file at most")
 
 
+class Person(BaseModel):
+    """Somebody who writes or approves rules."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=140)
+    roles: tuple[str, ...] = ()
+    key: str = ""
+
+    @field_validator("key")
+    @classmethod
+    def _is_key(cls, value: str) -> str:
+        if value:
+            public_key(value)
+        return value
+
+    def __str__(self) -> str:
+        return f"{self.name} ({', '.join(self.roles) or 'author'}{'' if self.key else ', no key'})"
+
+
+class Approvals(BaseModel):
+    """Who lets a rule pay."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    people: Annotated[tuple[Person, ...], NoDecode] = Field(
+        default=(), description="who writes and approves rules, each with `name`, `roles` and the public `key` that `payout rules keygen` prints"
+    )
+    need: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="roles that must approve every rule, beside those that its document asks for; a role twice: two people"
+    )
+    valid_days: int = Field(default=30, ge=1, le=366, description="days for which an approval is good")
+
+    @field_validator("need", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return _words(value)
+
+    @field_validator("people", mode="before")
+    @classmethod
+    def _read(cls, value: object) -> object:
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except json.JSONDecodeError as error:
+            raise ValueError(f"not a JSON list: {error}") from None
+
+    @field_validator("people")
+    @classmethod
+    def _names_differ(cls, value: tuple[Person, ...]) -> tuple[Person, ...]:
+        names = [person.name for person in value]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two people have the name {twice[0]!r}; tell them apart")
+        return value
+
+    def by_name(self) -> dict[str, Approver]:
+        """The people as approvals are judged by them."""
+        return {person.name: Approver(person.name, person.roles, person.key) for person in self.people}
+
+
 class Settings(BaseSettings):
     """What an operator may set. Every field states its meaning."""
 
@@ -78,7 +139,14 @@ class Settings(BaseSettings):
     )
     frame_records: int = Field(default=10_000, ge=1, le=50_000, description="records taken in one transaction at most")
     registries: Path = Field(default=SHIPPED / "registries", description="folder of the registry documents")
-    rules: Annotated[tuple[Path, ...], NoDecode] = Field(default=(), description="rule documents in force, one path each")
+    locales: Path = Field(default=SHIPPED / "locales", description="folder of the languages' catalogues: a file da.po adds Danish")
+    rules: Annotated[tuple[Path, ...], NoDecode] = Field(
+        default=(), description="rule documents that decide without approval, one path each (`FILE@2022-Q1` for a period); only with `trust_rules`"
+    )
+    trust_rules: bool = Field(
+        default=False, description="whether the documents in `rules` decide though nobody approved them: for development, demos and tests"
+    )
+    approvals: Approvals = Field(default=Approvals(), description="who lets a rule pay")
     bank: Bank = Field(default=Bank(), description="the bank")
     metrics_port: int | None = Field(default=None, ge=0, le=65535, description="port of /metrics; none: not served")
     metrics_host: str = Field(default="127.0.0.1", description="address on which /metrics is served")
@@ -173,7 +241,7 @@ def unused_variables(environ: Mapping[str, str]) -> list[Problem]:
 
     They are told, not refused: a cluster puts variables such as PAYOUT_SERVICE_HOST into every container by itself.
     """
-    known = {_variable(name) for name in (*_fields(Settings), "bank", "config")}
+    known = {_variable(name) for name in (*_fields(Settings), "approvals", "bank", "config", "approval_key")}
     unused = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in known and not _CLUSTER.search(name)]
     return [Problem(name, "sets nothing", _mend(name, known)) for name in unused]
 
@@ -213,7 +281,7 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise Malformed([Problem(str(path), f"not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}")]) from None
     except tomllib.TOMLDecodeError as error:
         raise Malformed([Problem(str(path), f"not TOML: {error}")]) from None
-    known = (*_fields(Settings), "bank")
+    known = (*_fields(Settings), "approvals", "bank")
     problems = [
         Problem(f"{path}: {name}", "unknown setting", _mend(name, known) or f"Known are {', '.join(known)}.", *_place(text, name))
         for name in _flat(document)
@@ -221,7 +289,7 @@ def _from_file(path: Path) -> dict[str, Any]:
     ]
     if problems:
         raise Malformed(problems)
-    for name in ("home", "registries"):
+    for name in ("home", "registries", "locales"):
         if isinstance(document.get(name), str):
             document[name] = path.parent / document[name]
     if isinstance(document.get("rules"), list):
@@ -272,7 +340,7 @@ def _put(values: dict[str, Any], name: str, value: Any) -> None:
 
 def _problem(detail: Any, origins: Mapping[str, str]) -> Problem:
     name = ".".join(str(step) for step in detail["loc"] if isinstance(step, str))
-    origin = origins.get(name, "")
+    origin = origins.get(name) or origins.get(name.rpartition(".")[0], "")
     known = list(_fields(Settings))
     message = str(detail["msg"]).removeprefix("Value error, ")
     secret = isinstance(detail.get("input"), SecretStr) or name in ("store_urls", "bank.debtor_account")

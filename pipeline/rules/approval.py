@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 
 import msgspec
 import rfc8785
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from pipeline.facts import day_date
+from pipeline.signatures import People, fits
 
 from .life import Approved, Document, Life, Logged
 from .rule import Rule
@@ -96,16 +93,6 @@ class Refused(msgspec.Struct, frozen=True):
         return f"{self.code.value}: {self.code.sentence}" + (f" {self.detail}" if self.detail else "")
 
 
-class Approver(msgspec.Struct, frozen=True):
-    """A person whom the installation knows: the roles they approve in, and their public key (base64; empty: they sign nothing)."""
-
-    name: str
-    roles: tuple[str, ...] = ()
-    key: str = ""
-
-
-People = Mapping[str, Approver]
-
 PURPOSE_APPROVAL = "payout rule approval 1"
 PURPOSE_AUTHORSHIP = "payout rule authorship 1"
 
@@ -123,26 +110,6 @@ def approval_bytes(benefit: str, rule: str, simulation: str, role: str, person: 
 def authorship_bytes(benefit: str, rule: str, person: str) -> bytes:
     """What an author signs."""
     return rfc8785.dumps({"purpose": PURPOSE_AUTHORSHIP, "benefit": benefit, "rule": rule, "person": person})
-
-
-def public_key(text: str) -> bytes:
-    """The 32 bytes of a public key as it is written in settings; ValueError holds anything else."""
-    try:
-        raw = base64.b64decode(text, validate=True)
-    except binascii.Error:
-        raw = b""
-    if len(raw) != 32:
-        raise ValueError(f"{text!r} is no public key: base64 of 32 bytes, as payout rules keygen prints it")
-    return raw
-
-
-def fits(key: str, signature: str, signed: bytes) -> bool:
-    """Whether a signature (base64) is that of a public key (base64) over these bytes."""
-    try:
-        Ed25519PublicKey.from_public_bytes(public_key(key)).verify(base64.b64decode(signature, validate=True), signed)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
 
 
 def judge_author(person: str, people: People, benefit: str, rule: str, key: str, signature: str) -> list[Refused]:

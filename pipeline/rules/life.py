@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from types import MappingProxyType
 
 import msgspec
 
@@ -149,18 +148,14 @@ class Layer:
     last: str
 
 
-_NOTHING: Mapping[str, Document] = MappingProxyType({})
-_NEVER: Mapping[int, tuple[Layer, ...]] = MappingProxyType({})
-
-
 @dataclass(frozen=True, slots=True)
 class Life:
     """One benefit as its log left it. `layers` are what was activated and not rolled back, in the order of the log."""
 
     benefit: str
-    documents: Mapping[str, Document] = field(default=_NOTHING)
+    documents: Mapping[str, Document] = field(default_factory=dict)
     layers: tuple[Layer, ...] = ()
-    stood: Mapping[int, tuple[Layer, ...]] = field(default=_NEVER)
+    stood: Mapping[int, tuple[Layer, ...]] = field(default_factory=dict)
     suspended: bool = False
     retired_from: int | None = None
     number: int = 0
@@ -212,7 +207,7 @@ def after(life: Life, logged: Logged) -> Life:
             if entry.rule not in life.documents:
                 return life
             layers = (*life.layers, Layer(entry.rule, number, entry.from_day, entry.share, entry.first, entry.last))
-            return replace(life, layers=layers, stood=MappingProxyType({**life.stood, number: layers}), retired_from=None, number=number)
+            return replace(life, layers=layers, stood={**life.stood, number: layers}, retired_from=None, number=number)
         case RolledBack():
             return replace(life, layers=life.after_rollback(entry.activation, entry.from_day), number=number) if entry.activation in life.stood else life
         case Suspended():
@@ -224,7 +219,7 @@ def after(life: Life, logged: Logged) -> Life:
 
 
 def _with(life: Life, document: Document) -> Life:
-    return replace(life, documents=MappingProxyType({**life.documents, document.rule: document}))
+    return replace(life, documents={**life.documents, document.rule: document})
 
 
 def lives(log: Iterable[Logged]) -> dict[str, Life]:
