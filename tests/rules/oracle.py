@@ -65,8 +65,10 @@ class Oracle:
             return day(text)
         return text if kind == "text" else number(text)
 
-    def decide(self, facts: dict[str, int | bool | str | None], on: int, days: dict[str, int]) -> Verdict:
+    def decide(self, facts: dict[str, int | bool | str | None], on: int, days: dict[str, int], members: list[dict] | None = None) -> Verdict:
         self.on, self.days, self.seen = on, days, {}
+        made = {name: self.aggregate(name, aggregate, members) for name, aggregate in self.document.get("aggregates", {}).items()}
+        self.seen = dict(made)
         for name, fact in self.document["facts"].items():
             self.seen[name] = self.fact(name, fact, facts[name])
         steps: dict[str, Value] = {}
@@ -87,6 +89,44 @@ class Oracle:
             return Verdict("granted", pay.value, frozenset(), conditions, steps)
         missing = frozenset().union(pay.missing, *(seen.missing for seen, _ in outcomes.values() if seen.value is None))
         return Verdict("undetermined", Fraction(0), missing, conditions, steps)
+
+    def aggregate(self, name: str, aggregate: dict, members: list[dict] | None) -> Seen:
+        """By trying every way in which what is unknown of each member could be settled, as far as that matters."""
+        (how,) = aggregate.keys() & {"count", "sum", "any", "all", "min", "max"}
+        unknown = Seen(None, frozenset({name}))
+        if members is None or len(members) > int(number(self.document["members"]["most"])):
+            return unknown
+        outcomes: set[Value | tuple[()]] = {self.of_nobody(how)}
+        for member in members:
+            self.seen = {fact: self.fact(fact, written, member[fact]) for fact, written in self.document["members"]["facts"].items()}
+            counts = self.read(aggregate["where"]).value if "where" in aggregate else True
+            value = Seen(True) if aggregate[how] == "members" else self.read(aggregate[how])
+            if "round" in aggregate:
+                to = number(aggregate["round"]["to"]) * self.minor
+                value = self.strict(lambda value, to=to: whole(value / to, aggregate["round"]["mode"]) * to, value)
+            ways: set[Value | tuple[()]] = set()
+            if counts is not True:
+                ways |= outcomes
+            if counts is not False:
+                possible = (True, False) if how in ("count", "any", "all") else (Fraction(0), Fraction(10**12), Fraction(-(10**12)))
+                for given in possible if value.value is None else (value.value,):
+                    ways |= {self.with_one_more(how, before, given) for before in outcomes}
+            outcomes = ways
+        if len(outcomes) > 1:
+            return unknown
+        (outcome,) = outcomes
+        return Seen(number(aggregate["if_none"]) * (self.minor if "minor" in aggregate else 1) if outcome == () else outcome)
+
+    def of_nobody(self, how: str) -> Value | tuple[()]:
+        return {"count": Fraction(0), "sum": Fraction(0), "any": False, "all": True}.get(how, ())
+
+    def with_one_more(self, how: str, before: Value | tuple[()], value: Value) -> Value:
+        if how == "count":
+            return before + (1 if value else 0)
+        if before == ():
+            return value
+        return {"sum": lambda: before + value, "any": lambda: before or value, "all": lambda: before and value,
+                "min": lambda: min(before, value), "max": lambda: max(before, value)}[how]()  # fmt: skip
 
     def fact(self, name: str, fact: dict, given: int | bool | str | None) -> Seen:
         value: Value = given if isinstance(given, bool | str) or given is None else Fraction(given)
@@ -112,11 +152,15 @@ class Oracle:
         if any(seen.value is None for seen in facts):
             return Seen(None, frozenset().union(*(seen.missing for seen in facts)))
         for seen, (fact, keys) in zip(facts, parameter["by"].items(), strict=True):
-            found = [index for index, key in enumerate(keys) if self.within(seen.value, key, self.document["facts"][fact]["type"])]
+            found = [index for index, key in enumerate(keys) if self.within(seen.value, key, self.type_of(fact))]
             if not found:
                 return Seen(None)
             listed = listed[found[0]]
         return Seen(self.literal(listed, parameter["type"]))
+
+    def type_of(self, name: str) -> str:
+        facts = self.document["facts"] | self.document.get("members", {}).get("facts", {})
+        return facts[name]["type"] if name in facts else "number"
 
     def within(self, value: Value, key: str, kind: str) -> bool:
         if isinstance(value, str | bool):
