@@ -6,20 +6,32 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
+from pipeline.documents import MAX_BYTES
 from pipeline.problems import Malformed, Problem
 from pipeline.registry import Registries
 from pipeline.rules import Rule, load_rule
 
 
+def read_text(path: Path) -> str:
+    """The text of a document file, of which no more is read than a document may have; Malformed names the file."""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        size = path.stat().st_size
+    except OSError as error:
+        raise Malformed([Problem("", f"cannot be read: {error.strerror}", "Name the file of a rule document.", file=str(path))]) from None
+    if len(raw) > MAX_BYTES:
+        raise Malformed([Problem("", f"the document is {max(size, len(raw)):,} bytes, the limit is {MAX_BYTES:,}", file=str(path))])
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise Malformed([Problem("", f"is not UTF-8 text at byte {error.start}", "Save it as UTF-8.", file=str(path))]) from None
+
+
 def read_rule(path: Path, registries: Registries) -> Rule:
     """The rule of a document file; Malformed names the file in every problem."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Malformed([Problem(str(path), f"cannot be read: {error.strerror}", "Name the file of a rule document.")]) from None
-    except UnicodeDecodeError as error:
-        raise Malformed([Problem(str(path), f"is not UTF-8 text at byte {error.start}")]) from None
+    text = read_text(path)
     try:
         return load_rule(text, registries.catalogue)
     except Malformed as malformed:
-        raise Malformed([replace(problem, place=f"{path}: {problem.place}".rstrip(": ")) for problem in malformed.problems]) from None
+        raise Malformed([replace(problem, file=str(path)) for problem in malformed.problems]) from None

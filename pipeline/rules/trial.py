@@ -1,8 +1,10 @@
-"""Running a document's own tests: expected, got, and the first step where they part."""
+"""Running a document's own tests: expected, got, and the first condition or step where they part, with its law."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -10,56 +12,129 @@ from pipeline.money import decimal_text
 
 from .evaluate import DECISIONS, decide, physical_type
 from .explain import missing_facts, outcomes, step_text, used_values
-from .rule import Case, Rule
+from .periods import Period
+from .rule import Case, Condition, Rule, Step
+from .terms import Term
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """How one test of a document came out. `differences` holds (what, expected, got); `parted` is the first of them in the order of the calculation."""
+    """How one test of a document came out. `differences` holds (what, expected, got); `parted` is the first condition or step where they part.
+
+    A test that expects nothing has not passed: it is `unfinished`.
+    """
 
     name: str
     passed: bool
     differences: tuple[tuple[str, str, str], ...] = ()
     parted: str = ""
+    unfinished: bool = False
 
     def __str__(self) -> str:
-        told = "; ".join(f"expected {what} {expected}, got {got}" for what, expected, got in self.differences)
-        return f"test {self.name!r}: {told}{f'; {self.parted}' if self.parted else ''}" if told else f"test {self.name!r}: as expected"
+        told = "; ".join(part for part in (*self.told(), self.parted) if part)
+        return f"test {self.name!r}: {told or 'as expected'}"
+
+    def told(self) -> list[str]:
+        """Each difference in words."""
+        if self.unfinished:
+            return [f"expects nothing yet; {', '.join(f'{what} is {got}' for what, _, got in self.differences)}"]
+        return [f"expected {what} {expected}, got {got}" for what, expected, got in self.differences]
 
 
 def run_tests(rule: Rule) -> list[TestResult]:
-    """The tests of a document, each decided by the one evaluator."""
-    return [_run(rule, case) for case in rule.tests]
+    """The tests of a document, decided by the one evaluator, those of one period in one frame."""
+    return [_held_against(rule, case, row) for case, row in zip(rule.tests, decided(rule), strict=True)]
 
 
-def _run(rule: Rule, case: Case) -> TestResult:
-    table = pl.DataFrame([pl.Series(fact.name, [case.given.get(fact.name)], dtype=physical_type(fact)) for fact in rule.facts])
+def decided(rule: Rule) -> list[Row | str]:
+    """The decision on each test, or in words why there is none: the rule is not in force then."""
+    rows: list[Row | str] = [""] * len(rule.tests)
+    for period, indexes in by_period(rule.tests).items():
+        for group in _decidable(rule, period, indexes, rows):
+            frame = decide(rule, frame_of(rule, [rule.tests[index] for index in group]), period)
+            for index, row in zip(group, frame.iter_rows(named=True), strict=True):
+                rows[index] = row
+    return rows
+
+
+def by_period(cases: Sequence[Case]) -> dict[Period, list[int]]:
+    """The tests of each period, by their places in the document."""
+    found: dict[Period, list[int]] = {}
+    for index, case in enumerate(cases):
+        found.setdefault(case.period, []).append(index)
+    return found
+
+
+def _decidable(rule: Rule, period: Period, indexes: list[int], rows: list[Row | str]) -> list[list[int]]:
+    """The tests of a period whose day the rule is in force on; the others are told why not."""
+    known = []
+    for index in indexes:
+        on = rule.tests[index].event_day
+        try:
+            rule.segment(on if rule.parameters_at == "event.date" and on is not None else rule.day(rule.parameters_at, period))
+            known.append(index)
+        except ValueError as error:
+            rows[index] = str(error)
+    return [known] if known else []
+
+
+def frame_of(rule: Rule, cases: Sequence[Case]) -> pl.DataFrame:
+    """The facts of tests as the evaluator takes them, a row for each."""
+    columns = [pl.Series(fact.name, [case.given.get(fact.name) for case in cases], dtype=physical_type(fact)) for fact in rule.facts]
     if rule.needs_event_day:
-        table = table.with_columns(pl.lit(case.event_day, dtype=pl.Int64).alias("event_day"))
-    row = decide(rule, table, case.period).row(0, named=True)
-    failed = [item.id for item, state in outcomes(rule, row["conditions"]) if state == ("no" if item in rule.conditions else "yes")]
+        columns.append(pl.Series("event_day", [case.event_day for case in cases], dtype=pl.Int64))
+    return pl.DataFrame(columns)
+
+
+def expects_nothing(case: Case) -> bool:
+    """Whether a test still waits for what the law gives."""
+    return case.decision is None and case.missing is None and case.refused_by is None and not case.values
+
+
+def _held_against(rule: Rule, case: Case, row: Row | str) -> TestResult:
+    if isinstance(row, str):
+        return TestResult(case.name, False, (("decision", case.decision or "of some kind", "none"),), row)
+    failed = [item for item, state in outcomes(rule, row["conditions"]) if state == ("no" if item in rule.conditions else "yes")]
+    got = DECISIONS[row["decision"]]
+    if expects_nothing(case):
+        held = [("decision", "", got)] + [("amount", "", decimal_text(row["amount_minor"], rule.currency))] * (got == "granted")
+        return TestResult(case.name, False, tuple(held), unfinished=True)
     differences = []
     for step in rule.steps:
         if step.id in case.values and row["step:" + step.id] != case.values[step.id] * step.denominator:
             differences.append((step.id, step_text(rule, step, case.values[step.id]), step_text(rule, step, row["step:" + step.id], step.denominator)))
     if "amount" in case.values and row["amount_minor"] != case.values["amount"]:
         differences.append(("amount", decimal_text(int(case.values["amount"]), rule.currency), decimal_text(row["amount_minor"], rule.currency)))
-    got = DECISIONS[row["decision"]]
     if case.decision not in (None, got):
         differences.append(("decision", str(case.decision), got))
-    for what, expected, held in (("missing", case.missing, missing_facts(rule, row["missing"])), ("refused_by", case.refused_by, failed)):
-        if expected is not None and set(expected) != set(held):
-            differences.append((what, ", ".join(expected) or "nothing", ", ".join(held) or "nothing"))
-    return TestResult(case.name, not differences, tuple(differences), _parted(rule, case, differences, row, failed))
+    ids = [item.id for item in failed]
+    for what, expected, names in (("missing", case.missing, missing_facts(rule, row["missing"])), ("refused_by", case.refused_by, ids)):
+        if expected is not None and set(expected) != set(names):
+            differences.append((what, ", ".join(expected) or "nothing", ", ".join(names) or "nothing"))
+    return TestResult(case.name, not differences, tuple(differences), _parted(rule, case, differences, row, failed) if differences else "")
 
 
-def _parted(rule: Rule, case: Case, differences: list[tuple[str, str, str]], row: dict[str, int], failed: list[str]) -> str:
-    """The first step at which expected and got part, with what it was calculated from."""
-    if not differences:
-        return ""
-    what = rule.pay if differences[0][0] == "amount" else differences[0][0]
-    step = next((step for step in rule.steps if step.id == what), None)
-    if step is None or (failed and differences[0][0] == "amount"):
-        return f"refused by {', '.join(failed)}" if failed else ""
-    used = ", ".join(f"{leaf} {value}" for leaf, value in used_values(rule, step.term, case.given, row, case.period, case.event_day))
-    return f"step {step.id} = {step.text}" + (f", with {used}" if used else "")
+def _parted(rule: Rule, case: Case, differences: Sequence[tuple[str, str, str]], row: Row, failed: Sequence[Condition]) -> str:
+    """The first condition or step at which expected and got part, with what it was calculated from and its law."""
+    what = differences[0][0]
+    step = next((step for step in rule.steps if step.id == (rule.pay if what == "amount" else what)), None)
+    if step is not None and not (failed and what == "amount"):
+        return _of(rule, case, row, f"step {step.id} = {step.text}", step, step.term)
+    expected = set(case.refused_by or ())
+    surprising = [item for item in failed if item.id not in expected]
+    if surprising:
+        item = surprising[0]
+        return _of(rule, case, row, f"refused by {item.id}: {item.text}", item, item.term)
+    passed = [item for item in (*rule.conditions, *rule.exclusions) if item.id in expected and item not in failed]
+    if passed:
+        return _of(rule, case, row, f"not refused by {passed[0].id}: {passed[0].text}", passed[0], passed[0].term)
+    missing = missing_facts(rule, row["missing"])
+    return f"not known: {', '.join(missing)}" if missing else ""
+
+
+def _of(rule: Rule, case: Case, row: Row, text: str, item: Condition | Step, term: Term) -> str:
+    used = ", ".join(f"{leaf} {value}" for leaf, value in used_values(rule, term, case.given, row, case.period, case.event_day))
+    law = f" ({rule.law[item.law].cite})" if item.law else ""
+    return text + (f", with {used}" if used else "") + law

@@ -77,10 +77,10 @@ def test_what_cannot_be_read_in_a_table_is_told_with_its_row(people, tmp_path):
     code, _, err = run("evaluate", EIP1, "--facts", people("a,8e5,single,x,no,yes,yes\na,1,single,0,maybe,yes,yes\n"), "--output", tmp_path / "out.csv")
     assert code == 2
     assert err.splitlines() == [
-        "subject: 'a' stands in several rows. Give each subject one row.",
-        "row 1, income: '8e5' is not a number, write it like 1_234.5",
-        "row 1, children_under_17: 'x' is not a number, write it like 1_234.5",
-        "row 2, claimed_as_dependent: 'maybe' is neither yes nor no",
+        "payout: subject: 'a' stands in several rows. Give each subject one row.",
+        "payout: row 1, income: '8e5' is not a number, write it like 1_234.5",
+        "payout: row 1, children_under_17: 'x' is not a number, write it like 1_234.5",
+        "payout: row 2, claimed_as_dependent: 'maybe' is neither yes nor no",
     ]
     assert not (tmp_path / "out.csv").exists()
 
@@ -121,7 +121,7 @@ def test_list_show_and_schema_print_one_json_document():
 
 def test_another_period_than_the_rules_is_bad_usage(people, tmp_path):
     code, _, err = run("evaluate", EIP1, "--facts", people("a,1,single,0,no,yes,yes\n"), "--period", "2022-Q1", "--output", tmp_path / "out.csv")
-    assert (code, err) == (2, "--period: us-eip1 is decided once, not for 2022-Q1\n")
+    assert (code, err) == (2, "payout: --period: us-eip1 is decided once, not for 2022-Q1\n")
 
 
 def test_dates_of_a_table_may_be_dates_or_text(catalogue):

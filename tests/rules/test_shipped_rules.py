@@ -150,7 +150,7 @@ def test_a_failing_test_tells_expected_got_and_the_step_where_they_part(catalogu
     assert told.startswith(
         "test 'income of 870,000 takes 209.50 off the quarter': expected reduction 210.00 DKK, got 209.50 DKK; step reduction = taper_rate of "
     )
-    assert told.endswith("with income 870,000.00 DKK per year, income_limit 828,100.00 DKK per year, taper_rate 2 %")
+    assert told.endswith("with income 870,000.00 DKK per year, income_limit 828,100.00 DKK per year, taper_rate 2 % (Børne- og ungeydelsesloven § 1 a)")
 
 
 def test_a_day_outside_the_rule_is_refused(catalogue):

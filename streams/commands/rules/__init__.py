@@ -9,6 +9,7 @@ import typer
 from .checking import check, diff, run_own_tests
 from .deciding import evaluate, explain_command
 from .listing import list_rules, schema, show
+from .writing import new
 
 app = typer.Typer(
     name="rules", help="What a policy team does with a rule document.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -16,6 +17,7 @@ app = typer.Typer(
 )  # fmt: skip
 
 COMMANDS: dict[str, Callable[..., None]] = {
+    "new": new,
     "check": check,
     "test": run_own_tests,
     "diff": diff,

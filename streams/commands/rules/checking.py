@@ -2,45 +2,74 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
 import typer
 
-from pipeline.problems import Malformed
+from connectors.registries import load_registries
+from connectors.rule_files import read_rule
+from pipeline.problems import Malformed, Problem
 from pipeline.rules import run_tests
 from pipeline.rules.difference import changes
+from streams.commands.speaking import note, say
 
-from .reading import SHIPPED_REGISTRIES, Document, Json, Registries, answer, read, told
+from .pointing import pointed
+from .reading import SHIPPED_REGISTRIES, Document, Json, Registries, answer, files_of, read, told
+
+Documents = Annotated[list[Path], typer.Argument(metavar="RULE|FOLDER...", help="Rule documents, or folders of them.")]
 
 
-def check(
-    rules: Annotated[list[Path], typer.Argument(metavar="RULE.yaml...", help="Rule documents.")],
-    registries: Registries = SHIPPED_REGISTRIES,
-    as_json: Json = False,
-) -> None:
-    """Check documents: shape, names, types, units, ranges, dates, and their own tests. Exit code 1 where a test fails, 2 where a document is wrong."""
+def check(rules: Documents, registries: Registries = SHIPPED_REGISTRIES, as_json: Json = False) -> None:
+    """Check documents: shape, names, types, units, ranges, dates, and their own tests.
+
+    Every problem is told at once, with its line, its column and what to do. Exit code 1 where a test fails, 2 where a document is wrong.
+    """
     found: list[dict[str, Any]] = []
-    worst = 0
-    for path in rules:
+    problems: list[Problem] = []
+    with told():
+        known, paths = load_registries(registries), files_of(rules)
+    for path in paths:
         try:
-            rule = read(path, registries)
+            rule = read_rule(path, known)
         except Malformed as malformed:
-            worst = 2
-            found.append({"file": str(path), "ok": False, "problems": [msgspec.to_builtins(problem) for problem in malformed.problems]})
-            if not as_json:
-                typer.echo("\n".join(map(str, malformed.problems)), err=True)
+            problems += malformed.problems
+            found.append({"file": str(path), "ok": False, "problems": [fields(problem) for problem in malformed.problems]})
             continue
-        failed = [result for result in run_tests(rule) if not result.passed]
-        worst = max(worst, bool(failed))
-        found.append({"file": str(path), "ok": not failed, "hash": rule.hash, "tests": len(rule.tests), "failed": [str(result) for result in failed]})
+        results = run_tests(rule)
+        failed = [str(result) for result in results if not result.passed and not result.unfinished]
+        unfinished = [str(result) for result in results if result.unfinished]
+        entry = {"file": str(path), "ok": not failed, "hash": rule.hash, "tests": len(rule.tests), "failed": failed, "unfinished": unfinished}
+        found.append(entry)
         if not as_json:
-            typer.echo("\n".join([f"{path}: {'not well' if failed else 'well'}, {len(rule.tests)} tests, hash {rule.hash[:12]}", *map(str, failed)]))
-    if as_json:
-        typer.echo(json.dumps({"ok": not worst, "documents": found}, ensure_ascii=False))
-    raise typer.Exit(worst)
+            say("\n".join([f"{path}: {'not well' if failed else 'well'}, {_counted(len(rule.tests), 'test')}, hash {rule.hash[:12]}", *failed, *unfinished]))
+    if not as_json:
+        for problem in problems:
+            note(pointed(problem))
+        if problems:
+            note(f"{_counted(len(problems), 'problem')} in {sum('problems' in entry for entry in found)} of {_counted(len(found), 'document')}.")
+    answer(as_json, {"ok": all(entry["ok"] for entry in found), "documents": found}, "")
+    raise typer.Exit(2 if problems else 0 if all(entry["ok"] for entry in found) else 1)
+
+
+def fields(problem: Problem) -> dict[str, Any]:
+    """A problem for editors and for machines that check."""
+    return {
+        "file": problem.file,
+        "path": problem.place,
+        "line": problem.line,
+        "column": problem.column,
+        "value": problem.value,
+        "expected": problem.expected,
+        "suggestion": problem.suggestion,
+        "message": problem.message,
+        "mend": problem.mend or (f"Write {problem.suggestion!r}." if problem.suggestion else ""),
+    }
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def run_own_tests(rule: Document, registries: Registries = SHIPPED_REGISTRIES, as_json: Json = False) -> None:

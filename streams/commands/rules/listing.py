@@ -11,6 +11,7 @@ import typer
 from pipeline.facts import LAST_DAY, day_date
 from pipeline.problems import Malformed, Problem
 from pipeline.rules import Rule, document_schema
+from pipeline.rules.template import SCHEMA_LINE
 from streams.settings import SHIPPED
 
 from .reading import SHIPPED_REGISTRIES, Document, Json, Registries, answer, read, told
@@ -49,9 +50,27 @@ def show(rule: Document, registries: Registries = SHIPPED_REGISTRIES, as_json: J
     answer(as_json, document, "\n".join(lines))
 
 
-def schema() -> None:
-    """Print the JSON Schema of rule documents, for editors."""
-    typer.echo(json.dumps(document_schema(), ensure_ascii=False, indent=2))
+def schema(
+    output: Annotated[Path | None, typer.Option("--output", metavar="FILE", help="Where to write it; else it is printed.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Give the JSON Schema of rule documents, by which an editor completes, explains and checks while one types."""
+    if output is None:
+        typer.echo(json.dumps(document_schema(), ensure_ascii=False, indent=None if as_json else 2))
+        return
+    with told():
+        write_schema(output)
+    answer(
+        as_json, {"output": str(output)}, f"{output}: the JSON Schema of rule documents; the first line of a document beside it: {SCHEMA_LINE % output.name}"
+    )
+
+
+def write_schema(path: Path) -> None:
+    """Writes the JSON Schema of rule documents."""
+    try:
+        path.write_text(json.dumps(document_schema(), ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise Malformed([Problem("--output", f"{path} cannot be written: {error.strerror}", "Name a file in a folder that exists.")]) from None
 
 
 def _entry(path: Path, rule: Rule) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from connectors.rule_files import read_rule
 from pipeline.problems import Malformed, Problem
 from pipeline.rules import Period, Rule, parse_period
 from pipeline.rules.tables import fact_table
+from streams.commands.speaking import note, say
 from streams.settings import SHIPPED
 
 _READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
@@ -42,8 +43,19 @@ def told() -> Iterator[None]:
         yield
     except Malformed as malformed:
         for problem in malformed.problems:
-            typer.echo(str(problem), err=True)
+            note(f"payout: {problem}")
         raise typer.Exit(2) from None
+
+
+def files_of(paths: Iterable[Path]) -> list[Path]:
+    """Files as they are, and of folders the documents in them."""
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(path.rglob("*.yaml")) if path.is_dir() else [path]
+        if not inside:
+            raise Malformed([Problem(str(path), "holds no rule documents (*.yaml)", "Name a folder of rule documents.")])
+        found += inside
+    return list(dict.fromkeys(found))
 
 
 def read(path: Path, registries: Path) -> Rule:
@@ -73,4 +85,5 @@ def period_of(rule: Rule, text: str) -> Period:
 
 
 def answer(as_json: bool, document: Any, text: str) -> None:
-    typer.echo(json.dumps(document, ensure_ascii=False) if as_json else text)
+    if as_json or text:
+        say(json.dumps(document, ensure_ascii=False) if as_json else text)
