@@ -1,0 +1,68 @@
+"""Days, years and ages as the solver has them: the Gregorian calendar in whole numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import z3  # type: ignore[import-untyped]
+
+from pipeline.facts import day_date
+
+from .arithmetic import Truth, Whole, choose, compared, divided, every, negated, times
+
+_BEFORE_EPOCH = 719_162
+"""The days before 1 January 1970, from 1 January of the year 1."""
+_STARTS = {"year": (0,), "quarter": (0, 90, 181, 273), "month": (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)}
+"""The first day of each part of a common year, counted from 0."""
+
+
+class Calendar:
+    """Years of days that are not known here. `given` holds what is true of the numbers made on the way; every proof must add it."""
+
+    def __init__(self) -> None:
+        self.given: list[Any] = []
+        self._years: dict[int, tuple[Any, Any]] = {}
+
+    def year(self, day: Whole) -> Whole:
+        """The calendar year of a day."""
+        if isinstance(day, int):
+            return day_date(day).year
+        known = self._years.get(day.get_id())
+        if known is None:
+            year = z3.FreshInt("year")
+            self.given += [new_year(year) <= day, day < new_year(year + 1), year >= 1, year <= 9999]
+            known = self._years[day.get_id()] = (day, year)
+        return known[1]
+
+    def age(self, birth: Whole, now: Whole) -> Whole:
+        """Whole years from one day to another; who was born on 29 February turns a year older on 1 March of a common year."""
+        earlier = compared("lt", self._turn(now), self._turn(birth))
+        return self.year(now) - self.year(birth) - choose(earlier, 1, 0)
+
+    def _turn(self, day: Whole) -> Whole:
+        """Where in a leap year a day with this month and day of the month stands."""
+        year = self.year(day)
+        since = day - new_year(year)
+        return since + choose(every(negated(leap(year)), compared("ge", since, 59)), 1, 0)
+
+
+def new_year(year: Whole) -> Whole:
+    """The day number of 1 January."""
+    before = year - 1
+    return times(before, 365) + divided(before, 4) - divided(before, 100) + divided(before, 400) - _BEFORE_EPOCH
+
+
+def leap(year: Whole) -> Truth:
+    return compared("eq", new_year(year + 1) - new_year(year), 366)
+
+
+def first_day(kind: str, number: Whole) -> Whole:
+    """The first day of a year, quarter or month, counted in these from the year 0."""
+    starts = _STARTS[kind]
+    year = divided(number, len(starts))
+    turn = number - times(year, len(starts))
+    late: Whole = starts[-1]
+    for index in range(len(starts) - 2, -1, -1):
+        late = choose(compared("eq", turn, index), starts[index], late)
+    after_february = compared("ge", turn, {"year": 1, "quarter": 1, "month": 2}[kind])
+    return new_year(year) + late + choose(every(after_february, leap(year)), 1, 0)
