@@ -15,6 +15,7 @@ from pipeline.problems import Malformed, Problem, suggestion
 from .fields import CORRECTION, SAFE_INTEGER, TYPES, EventType, FactSpec, Field, Registry
 
 FORMAT = "registry/1"
+SUBJECTS = ("person", "household", "business")
 STATUSES = ("final", "preliminary", "estimated")
 WORD = re.compile(r"[a-z][a-z0-9_]*")
 NAME = re.compile(r"[a-z][a-z0-9-]*")
@@ -23,7 +24,7 @@ TOPIC = re.compile(r"registry\.[a-z][a-z0-9_]*")
 LANGUAGE = re.compile(r"[a-z]{2,3}(_[A-Z]{2})?", re.ASCII)
 SOURCE = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]+")
 
-DOCUMENT_KEYS = ("format", "name", "title", "source", "owner", "topic", "facts", "unknown_fields", "rules_may_use", "events", "derived")
+DOCUMENT_KEYS = ("format", "name", "title", "source", "owner", "subject", "topic", "facts", "unknown_fields", "rules_may_use", "events", "derived")
 EVENT_KEYS = ("meaning", "valid_time", "status", "fields")
 FIELD_KEYS = ("type", "currency", "one_of", "range", "required", "absent_means", "meaning", "fact", "timeless", "when", "private")
 
@@ -118,6 +119,7 @@ class _Reading:
             source=self.text(top, ("source",), "?", SOURCE),
             owner=self.text(top, ("owner",)),
             topic=self.text(top, ("topic",), "?", TOPIC),
+            subject=self.choice(top, ("subject",), SUBJECTS, "") if "subject" in top else "",
             ignores_unknown=self.choice(top, ("unknown_fields",), ("refuse", "ignore"), "refuse") == "ignore",
             hidden=not self.flag(top, ("rules_may_use",), "yes"),
             events=events,

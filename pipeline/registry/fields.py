@@ -41,7 +41,7 @@ class FactSpec(msgspec.Struct, frozen=True):
 
     `type` is money, number, yes_no, date, text or one_of. `range` is in physical units: minor units for money, day
     numbers for dates. `until` names the date fact that a derived yes/no fact follows: "no" from that date on, "yes"
-    before it or while it is not known, unknown where the registry never spoke of the subject.
+    before it or while it is not known, unknown where the registry never spoke of the subject. `subject` says of whom: a person, a household or a business.
     """
 
     name: str
@@ -54,6 +54,7 @@ class FactSpec(msgspec.Struct, frozen=True):
     timeless: bool = False
     until: str = ""
     event_type: str = ""
+    subject: str = ""
 
 
 class Field(msgspec.Struct, frozen=True):
@@ -105,6 +106,7 @@ class Registry(msgspec.Struct, frozen=True):
     hidden: bool
     events: tuple[EventType, ...]
     derived: tuple[FactSpec, ...] = ()
+    subject: str = ""
 
     @property
     def title(self) -> str:
@@ -129,7 +131,7 @@ class Registry(msgspec.Struct, frozen=True):
             for field in event.fields
             if field.fact
         ]
-        return [*told, *self.derived]
+        return [msgspec.structs.replace(spec, subject=self.subject) for spec in (*told, *self.derived)]
 
 
 CORRECTION_TYPE = EventType(

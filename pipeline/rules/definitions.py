@@ -45,6 +45,8 @@ class FactSpec(Protocol):
     def range(self) -> tuple[int, int] | None: ...
     @property
     def meaning(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
 
 
 class Definitions:
@@ -130,6 +132,13 @@ class Definitions:
             return
         if fact.type == "money" and spec.currency != self.currency:
             self.bad((*path, "from"), f"{fact.from_} is in {spec.currency}, the rule calculates in {self.currency}")
+            return
+        whom = "person" if of_member else self.doc.decides.for_
+        if spec.subject and spec.subject != whom:
+            of_each = of_member or (spec.subject == "person" and whom == "household")
+            mend = "Say it under members.facts, and make an aggregate of it." if of_each and not of_member else ""
+            decided = "members are persons" if of_member else f"the rule decides for a {whom}"
+            self.bad((*path, "from"), f"{fact.from_} is told of a {spec.subject}, {decided}", mend)
             return
         year = self._year((*path, "year"), fact.year)
         one_of = self._choices(path, fact, spec)
