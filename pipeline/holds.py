@@ -56,6 +56,16 @@ class Explained(msgspec.Struct, frozen=True):
     lifter: Lifter
 
 
+LIFTERS: dict[Lifter, str] = {
+    "person": "The person can do that.",
+    "registry": "The registry can do that.",
+    "bank_day": "Nobody has to do anything.",
+    "case_worker": "A case worker can do that.",
+    "finance": "The finance department can do that.",
+    "policy_team": "The policy team can do that.",
+}
+"""Who can lift a hold, as a sentence."""
+
 _ANOTHER_ACCOUNT = "The person assigns an account that can be paid to."
 
 EXPLAINED: dict[HoldReason, Explained] = {

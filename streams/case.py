@@ -18,11 +18,13 @@ from pipeline.accounts import ASSIGNMENT, account_of, parse_account
 from pipeline.decisions import ActiveRule
 from pipeline.entitlements import decode_receipt
 from pipeline.facts import FIRST_DAY, LAST_DAY, History, Known, Value, day_date, decode_history, disputed_ids, withdrawn_ids
-from pipeline.holds import HoldReason
+from pipeline.holds import LIFTERS, HoldReason
 from pipeline.money import money_text
 from pipeline.problems import Malformed
 from pipeline.registry import FactSpec, Registries
-from pipeline.rules import explain, load_rule, parse_period
+from pipeline.rules import explain, letter, load_rule, parse_period
+from pipeline.rules.sources import sources_of
+from pipeline.texts import ENGLISH, Language
 
 Document = dict[str, Any]
 
@@ -36,10 +38,22 @@ def order_document(order: OrderRow) -> Document:
     }  # fmt: skip
 
 
-def hold_words(code: str) -> dict[str, str]:
+def hold_words(code: str, language: Language = ENGLISH) -> dict[str, str]:
     """The sentence of a hold reason, what lifts it and who can."""
     reason = HoldReason(code)
-    return {"sentence": reason.sentence, "lifted_by": reason.lifted_by, "lifter": reason.lifter}
+    return {"sentence": language.tell(reason.sentence), "lifted_by": language.tell(reason.lifted_by), "lifter": reason.lifter}
+
+
+def hold_document(order: OrderRow, steps: Sequence[StepRow], language: Language = ENGLISH) -> Document:
+    """Why a held order has not left, since when, what would release it and who can bring that about."""
+    since = next((step.at for step in reversed(_steps_of(order, steps)) if step.after == "held"), order.created_at)
+    words = hold_words(order.reason, language)
+    who = language.tell(LIFTERS[HoldReason(order.reason).lifter])
+    text = language.tell(
+        "Held since {since}: {why} The order leaves when this happens: {what} {who}", since=language.instant(since), why=words["sentence"],
+        what=words["lifted_by"], who=who,
+    )  # fmt: skip
+    return {"reason": order.reason, **words, "since": since, "text": text}
 
 
 def letter_document(letter: DeadLetter) -> Document:
@@ -52,7 +66,9 @@ def letter_document(letter: DeadLetter) -> Document:
     }  # fmt: skip
 
 
-def case_document(queries: Queries, registries: Registries, case: Case, benefit: str | None = None, period: str | None = None) -> Document:
+def case_document(
+    queries: Queries, registries: Registries, case: Case, benefit: str | None = None, period: str | None = None, language: Language = ENGLISH
+) -> Document:
     """Everything about a subject, the decisions and orders of one benefit or period only where asked for."""
     history = decode_history(case.history) if case.history is not None else ()
 
@@ -63,8 +79,10 @@ def case_document(queries: Queries, registries: Registries, case: Case, benefit:
         "subject": case.subject,
         "shard": case.shard,
         "facts": facts_document(history, registries),
-        "decisions": [decision_document(queries, registries, entitlement, case.subject, history) for entitlement in case.entitlements if wanted(entitlement)],
-        "orders": [_order(queries, order, case.steps) for order in case.orders if wanted(order)],
+        "decisions": [
+            decision_document(queries, registries, entitlement, case.subject, history, language) for entitlement in case.entitlements if wanted(entitlement)
+        ],
+        "orders": [_order(queries, order, case.steps, language) for order in case.orders if wanted(order)],
         "findings": [{"kind": finding.kind, "ident": finding.ident, "found_at": finding.found_at} for finding in case.findings],
         "dead_letters": [letter_document(letter) for letter in case.dead_letters],
     }
@@ -104,7 +122,9 @@ def _text(value: Value, spec: FactSpec | None) -> str:
     return day_date(int(value)).isoformat() if spec is not None and spec.type == "date" else str(value)
 
 
-def decision_document(queries: Queries, registries: Registries, entitlement: EntitlementRow, subject: str, history: History) -> Document:
+def decision_document(
+    queries: Queries, registries: Registries, entitlement: EntitlementRow, subject: str, history: History, language: Language = ENGLISH
+) -> Document:
     """A decision as it stands, explained by the document of its rule as it was stored."""
     receipt = decode_receipt(entitlement.receipt)
     kept = queries.rule_document(entitlement.rule_id)
@@ -115,7 +135,7 @@ def decision_document(queries: Queries, registries: Registries, entitlement: Ent
     try:
         rule = load_rule(kept.document if kept else "", registries.catalogue)
     except Malformed as malformed:
-        problem = f"the stored rule cannot be read with today's registry documents: {malformed.problems[0]}"
+        problem = language.tell("The stored rule cannot be read with today's registry documents: {problem}", problem=str(malformed.problems[0]))
         return {**document, "explanation": None, "text": problem, "told_by": {}}
     period = parse_period(entitlement.period)
     active = ActiveRule(rule, period, registries.catalogue)
@@ -125,15 +145,16 @@ def decision_document(queries: Queries, registries: Registries, entitlement: Ent
     }  # fmt: skip
     facts = {fact.name: value for fact, value in zip(rule.facts, receipt.values, strict=True)}
     event_day = active.reader.event_day(history) if rule.needs_event_day else None
-    explained = explain(rule, row, facts, period, subject, event_day=event_day)  # type: ignore[arg-type]
     told_by = {fact.name: receipt.events[index] for fact, index in zip(rule.facts, receipt.told_by, strict=True) if index >= 0}
-    return {**document, "explanation": msgspec.to_builtins(explained), "text": explained.text(), "told_by": told_by}
+    sources = sources_of(rule, registries, language, told_by, history)
+    explained = explain(rule, row, facts, period, subject, event_day=event_day, language=language, sources=sources)  # type: ignore[arg-type]
+    return {**document, "explanation": msgspec.to_builtins(explained), "text": letter(explained, language), "told_by": told_by}
 
 
-def _order(queries: Queries, order: OrderRow, steps: Sequence[StepRow]) -> Document:
+def _order(queries: Queries, order: OrderRow, steps: Sequence[StepRow], language: Language) -> Document:
     document = order_document(order)
     if order.state == "held":
-        document["hold"] = hold_words(order.reason)
+        document["hold"] = hold_document(order, steps, language)
     document["history"] = [_step(step) for step in _steps_of(order, steps)]
     submission = queries.submission_of(order) if order.release_seq else None
     if submission is not None:
@@ -153,12 +174,12 @@ def _step(step: StepRow) -> Document:
     }  # fmt: skip
 
 
-def trace_document(queries: Queries, registries: Registries, order: OrderRow) -> Document:
+def trace_document(queries: Queries, registries: Registries, order: OrderRow, language: Language = ENGLISH) -> Document:
     """The way of an order: what the registries said, the decision, the order, its attempts and the bank's answers, in time order."""
     case = queries.case(order.subject)
     history = decode_history(case.history) if case.history is not None else ()
     entitlement = next(row for row in case.entitlements if row.benefit_period_id == order.benefit_period_id)
-    decision = decision_document(queries, registries, entitlement, order.subject, history)
+    decision = decision_document(queries, registries, entitlement, order.subject, history, language)
     told = set(decision["events"])
     said = [event for event in facts_document(history, registries) if event["event"] in told or event["type"] == ASSIGNMENT]
     entries = [{"at": event["time"], "what": "event", "who": event["registry"], **_said(event)} for event in said]
@@ -177,7 +198,7 @@ def trace_document(queries: Queries, registries: Registries, order: OrderRow) ->
         entries.append({"at": step.at, "what": step.step, "who": "bank" if answered else "lane", "text": text, "ident": step.cause})
     document = order_document(order)
     if order.state == "held":
-        document["hold"] = hold_words(order.reason)
+        document["hold"] = hold_document(order, case.steps, language)
     return {"order": document, "decision": decision, "way": sorted(entries, key=_place)}
 
 

@@ -1,22 +1,27 @@
-"""Why a decision came out as it did: conditions, steps and facts, what would change it, what is missing, in sentences with the law cited."""
+"""Why a decision came out as it did: conditions, steps and facts with their source, what would change it and what is missing, each with its law."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import string
+from collections.abc import Mapping
+from dataclasses import dataclass
 from fractions import Fraction
 
 import msgspec
 
 from pipeline.facts import day_date
-from pipeline.money import money_text
+from pipeline.texts import ENGLISH, Language, capital, has_language, message
 
 from .evaluate import DECISIONS, GRANTED, REFUSED, UNDETERMINED
+from .figures import Facts, Row, assumed, fact_text, step_text, used_laws, used_values
 from .periods import Period
-from .rule import Condition, Rule, RuleFact, Step, leaves
-from .terms import Term
+from .phrases import Phrases
+from .remedies import Remedy, remedies
+from .rule import Condition, Rule, RuleFact, Step
+from .sources import Source
 
-Facts = Mapping[str, int | bool | str | None]
 STATES = ("no", "yes", "unknown")
+PROVISIONAL = ("preliminary", "estimated")
 
 
 class Reason(msgspec.Struct, frozen=True):
@@ -24,68 +29,90 @@ class Reason(msgspec.Struct, frozen=True):
 
     id: str
     kind: str
+    title: str
     state: str
     passed: bool | None
     text: str
     law: str
 
 
+class Figure(msgspec.Struct, frozen=True):
+    """What a step was calculated from: a fact, a parameter or an earlier step, with its value; the law is that of a parameter's value."""
+
+    name: str
+    title: str
+    text: str
+    law: str
+
+
 class Calculated(msgspec.Struct, frozen=True):
-    """A step: its value, the expression, what it was calculated from, and the law of each parameter's value."""
+    """A step: its value, exactly (money in minor units; None while unknown) and for people, how it is calculated, and from what."""
 
     id: str
+    title: str
+    exact: str | None
     value: str
     text: str
-    used: dict[str, str]
+    used: tuple[Figure, ...]
     law: str
-    laws: dict[str, str]
+
+
+class UsedFact(msgspec.Struct, frozen=True):
+    """A fact as the rule took it: its value plainly (dates as text, money in minor units) and for people, and where it comes from."""
+
+    name: str
+    title: str
+    type: str
+    value: int | bool | str | None
+    text: str
+    assumed: bool
+    provisional: bool
+    source: Source | None
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """A fact that the decision waits for: why it is not known, as a code and a sentence, and who could tell it."""
+
+    fact: str
+    title: str
+    why: str
+    registry: str
+    teller: str
+    text: str
+
+
+class Change(msgspec.Struct, frozen=True):
+    """A fact that alone would turn the refusal into a grant: the nearest such value that was found, and the amount then granted."""
+
+    fact: str
+    title: str
+    value: int | bool | str
+    value_text: str
+    amount_minor: int
+    text: str
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """One decision explained. `change` names conditions each of which alone would change a refusal, `missing` the facts that stand in the way."""
+    """One decision explained, in one language, with the codes that programs read beside the texts; `missing` names the facts of `unknown`."""
 
     benefit: str
     title: str
     rule: str
     subject: str
     period: str
+    period_text: str
+    language: str
     decision: str
     amount_minor: int
+    amount: str
     currency: str
+    headline: str
     reasons: tuple[Reason, ...]
     steps: tuple[Calculated, ...]
-    facts: dict[str, str]
+    facts: tuple[UsedFact, ...]
     missing: tuple[str, ...]
-    change: tuple[str, ...]
-
-    def text(self) -> str:
-        """The explanation in sentences."""
-        amount = f" {money_text(self.amount_minor, self.currency)}" if self.decision == "granted" else ""
-        lines = [f"{self.title}, {self.period}: {self.decision}{amount} for {self.subject}."]
-        lines += [f"  {_mark(reason.passed)} {reason.text}{_law(reason.law)}" for reason in self.reasons]
-        if self.decision != "refused":
-            lines += [f"  {step.id} = {step.value}: {step.text}{_used(step)}{_law(step.law)}" for step in self.steps]
-        if self.missing:
-            lines.append(f"It cannot be decided before this is known: {', '.join(self.missing)}.")
-        if len(self.change) == 1:
-            lines.append(f"Only this stands in the way: {self.change[0]}. Were it otherwise, the decision would not be a refusal.")
-        elif self.decision == "refused":
-            lines.append("More than one condition stands in the way; no single one would change the decision.")
-        return "\n".join([*lines, f"Rule {self.rule[:12]}."])
-
-
-def _mark(passed: bool | None) -> str:
-    return {True: "+", False: "-", None: "?"}[passed]
-
-
-def _law(cite: str) -> str:
-    return f" ({cite})" if cite else ""
-
-
-def _used(step: Calculated) -> str:
-    laws = {name: _law(cite) for name, cite in step.laws.items() if cite != step.law}
-    told = ", ".join(f"{name} {value}{laws.get(name, '')}" for name, value in step.used.items())
-    return f", with {told}" if told else ""
+    unknown: tuple[Missing, ...]
+    changes: tuple[Change, ...]
 
 
 def outcomes(rule: Rule, bits: int) -> list[tuple[Condition, str]]:
@@ -98,130 +125,150 @@ def missing_facts(rule: Rule, bits: int) -> list[str]:
     return [fact.name for index, fact in enumerate(rule.facts) if bits >> index & 1]
 
 
-def fact_text(rule: Rule, fact: RuleFact, value: int | bool | str | None) -> str:
-    """A fact's value for people."""
-    if value is None:
-        return "unknown"
-    if fact.type == "money":
-        return money_text(int(value), rule.currency) + (f" per {fact.per}" if fact.per else "")
-    if fact.type == "yes_no":
-        return "yes" if value else "no"
-    if fact.type == "date":
-        return day_date(int(value)).isoformat()
-    return f"{value} %" if fact.type == "percent" else str(value)
-
-
-def term_text(rule: Rule, term: Term, value: Fraction | str | bool | None) -> str:
-    """A value of the kind of a term, for people; exact, as a fraction where it is no decimal amount."""
-    if value is None:
-        return "unknown"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, str):
-        return value
-    if term.kind.type == "date":
-        return day_date(int(value)).isoformat()
-    if term.kind.type == "money":
-        whole = money_text(round(value), rule.currency) + (f" per {term.kind.per}" if term.kind.per else "")
-        return whole if value.denominator == 1 else f"{whole} (exactly {value} minor units)"
-    if term.kind.type == "ratio" and (value * 100).denominator == 1:
-        return f"{value * 100} %"
-    return str(value)
-
-
-def step_text(rule: Rule, step: Step, value: Fraction | int | None, denominator: int = 1) -> str:
-    """A step's value for people."""
-    return term_text(rule, step.term, None if value is None else Fraction(value) / denominator)
-
-
-def used_values(rule: Rule, term: Term, facts: Facts, row: Mapping[str, int], period: Period, event_day: int | None = None) -> Iterator[tuple[str, str]]:
-    """What a term was calculated from: facts, parameters and earlier steps with their values."""
-    by_name = {fact.name: fact for fact in rule.facts}
-    steps = {step.id: step for step in rule.steps}
-    segment = _segment(rule, period, event_day)
-    for leaf in leaves(term):
-        name = str(leaf.value)
-        if leaf.op in ("fact", "share"):
-            yield name, fact_text(rule, by_name[name], facts.get(name))
-        elif leaf.op == "step":
-            yield name, step_text(rule, steps[name], row["step:" + name], steps[name].denominator)
-        elif leaf.op == "parameter":
-            held = rule.parameters[name].row(_assumed(rule, facts))
-            if held is not None:
-                yield name, term_text(rule, leaf, rule.parameters[name].values[segment][held])
-            elif all(facts.get(by) is not None for by in rule.parameters[name].by):
-                yield name, "none"
-
-
-def used_laws(rule: Rule, term: Term, facts: Facts, period: Period, event_day: int | None = None) -> Iterator[tuple[str, str]]:
-    """The law of each parameter's value that a term was calculated from."""
-    segment = _segment(rule, period, event_day)
-    for leaf in leaves(term):
-        parameter = rule.parameters[str(leaf.value)] if leaf.op == "parameter" else None
-        held = None if parameter is None else parameter.row(_assumed(rule, facts))
-        if parameter is not None and held is not None and parameter.laws[segment][held]:
-            yield parameter.name, rule.law[parameter.laws[segment][held]].cite
-
-
-def _segment(rule: Rule, period: Period, event_day: int | None) -> int:
-    on = event_day if rule.parameters_at == "event.date" and event_day is not None else None
-    return rule.segment(rule.day(rule.parameters_at, period) if on is None else on)
-
-
 def explain(
-    rule: Rule, row: Mapping[str, int], facts: Facts, period: Period, subject: str = "the person", payment_day: int | None = None, event_day: int | None = None,
-    language: str = "en",
+    rule: Rule, row: Mapping[str, int], facts: Facts, period: Period, subject: str = "", payment_day: int | None = None, event_day: int | None = None,
+    language: Language = ENGLISH, sources: Mapping[str, Source] | None = None,
 ) -> Explanation:  # fmt: skip
     """The explanation of one row of `decide` (as a mapping) for the facts it was decided on."""
-    names = _names(rule, row, facts, period, subject, payment_day)
-    reasons = tuple(_reason(rule, item, state, names) for item, state in outcomes(rule, row["conditions"]))
-    failed = [reason for reason in reasons if reason.passed is False]
+    said = _Saying(rule, row, facts, period, subject or language.tell("the person"), payment_day, event_day, language, sources or {})
+    decision = row["decision"]
+    amount_minor = row["amount_minor"] if decision == GRANTED else 0
+    missing = missing_facts(rule, row["missing"]) if decision == UNDETERMINED else []
+    changes = remedies(rule, facts, period, payment_day, event_day) if decision == REFUSED else []
+    by_name = {fact.name: fact for fact in rule.facts}
     return Explanation(
         benefit=rule.benefit,
-        title=rule.title.get(language) or next(iter(rule.title.values())),
+        title=language.words(rule.title),
         rule=rule.hash,
-        subject=subject,
+        subject=said.subject,
         period=period.label,
-        decision=DECISIONS[row["decision"]],
-        amount_minor=row["amount_minor"] if row["decision"] == GRANTED else 0,
+        period_text=said.period_text,
+        language=language.code,
+        decision=DECISIONS[decision],
+        amount_minor=amount_minor,
+        amount=language.money(amount_minor, rule.currency),
         currency=rule.currency,
-        reasons=reasons,
-        steps=tuple(_calculated(rule, step, row, facts, period, event_day) for step in rule.steps),
-        facts={fact.name: fact_text(rule, fact, facts.get(fact.name)) for fact in rule.facts},
-        missing=tuple(missing_facts(rule, row["missing"])) if row["decision"] == UNDETERMINED else (),
-        change=(failed[0].text.rstrip("."),) if row["decision"] == REFUSED and len(failed) == 1 else (),
+        headline=said.headline(),
+        reasons=tuple(said.reason(item, state) for item, state in outcomes(rule, row["conditions"])),
+        steps=tuple(said.step(step) for step in rule.steps),
+        facts=tuple(said.fact(fact) for fact in rule.facts),
+        missing=tuple(missing),
+        unknown=tuple(said.missing(by_name[name]) for name in missing),
+        changes=tuple(said.change(remedy, by_name[remedy.fact]) for remedy in changes),
     )
 
 
-def _names(rule: Rule, row: Mapping[str, int], facts: Facts, period: Period, subject: str, payment_day: int | None) -> dict[str, str]:
-    names = {"subject": subject, "period": period.label}
-    for name in ("period.start", "period.end", "payment.date"):
-        names[name] = day_date(rule.day(name, period, payment_day)).isoformat()
-    names |= {fact.name: fact_text(rule, fact, facts.get(fact.name)) for fact in rule.facts}
-    return names | {step.id: step_text(rule, step, row["step:" + step.id], step.denominator) for step in rule.steps}
+@dataclass(frozen=True, slots=True)
+class _Saying:
+    """The parts of one explanation, said in one language."""
+
+    rule: Rule
+    row: Row
+    facts: Facts
+    period: Period
+    subject: str
+    payment_day: int | None
+    event_day: int | None
+    language: Language
+    sources: Mapping[str, Source]
+
+    @property
+    def period_text(self) -> str:
+        if self.period.kind == "once":
+            return self.language.tell("paid once")
+        return self.language.period(self.period.kind, self.period.start, self.period.label)
+
+    def title(self, name: str) -> str:
+        return self.language.words(self.rule.titles.get(name, {})) or name.replace("_", " ")
+
+    def headline(self) -> str:
+        benefit = self.language.words(self.rule.title) + ("" if self.period.kind == "once" else f", {self.period_text}")
+        decision = self.row["decision"]
+        if decision == REFUSED:
+            return self.language.tell("{benefit}: refused for {subject}.", benefit=benefit, subject=self.subject)
+        if decision == UNDETERMINED:
+            return self.language.tell("{benefit}: undetermined for {subject}. Something that counts is not known.", benefit=benefit, subject=self.subject)
+        amount = self.language.money(self.row["amount_minor"] or 0, self.rule.currency)
+        told = self.language.tell("{benefit}: granted {amount} for {subject}.", benefit=benefit, amount=amount, subject=self.subject)
+        nothing = self.language.tell("Every condition is met, and the calculation leaves nothing to pay.")
+        return told if self.row["amount_minor"] else f"{told} {nothing}"
+
+    def reason(self, item: Condition, state: str) -> Reason:
+        excludes = item not in self.rule.conditions
+        passed = None if state == "unknown" else (state == "yes") is not excludes
+        kind, title = "exclusion" if excludes else "condition", self.language.words(item.title)
+        text, law = self._sentence(item, state, title), self.rule.law[item.law].cite if item.law else ""
+        return Reason(item.id, kind, title or item.id.replace("_", " "), state, passed, text, law)
+
+    def _sentence(self, item: Condition, state: str, title: str) -> str:
+        words = {"yes": item.held_words, "no": item.not_held_words}.get(state, {})
+        if has_language(words, self.language.code):
+            return _filled(self.language.words(words), self._names())
+        what = title or Phrases(self.language, self.title).expression(item.text)
+        outcome = {"yes": message("yes"), "no": message("no")}.get(state, message("not known"))
+        return capital(f"{what}: {self.language.tell(outcome)}.")
+
+    def _names(self) -> dict[str, str]:
+        names = {"subject": self.subject, "period": self.period_text}
+        for name in ("period.start", "period.end", "payment.date"):
+            names[name] = self.language.day(self.rule.day(name, self.period, self.payment_day))
+        for term in (*(item.term for item in (*self.rule.conditions, *self.rule.exclusions)), *(step.term for step in self.rule.steps)):
+            names |= dict(used_values(self.rule, term, self.facts, self.row, self.period, self.event_day, self.language))
+        names |= {fact.name: fact_text(self.rule, fact, assumed(self.rule, self.facts)[fact.name], self.language) for fact in self.rule.facts}
+        return names | {step.id: self._value(step) for step in self.rule.steps}
+
+    def _value(self, step: Step) -> str:
+        return step_text(self.rule, step, self.row["step:" + step.id], step.denominator, self.language)
+
+    def step(self, step: Step) -> Calculated:
+        numerator = self.row["step:" + step.id]
+        exact = None if numerator is None else str(Fraction(numerator, step.denominator))
+        laws = dict(used_laws(self.rule, step.term, self.facts, self.period, self.event_day))
+        used = used_values(self.rule, step.term, self.facts, self.row, self.period, self.event_day, self.language)
+        figures = tuple(Figure(name, self.title(name), text, laws.get(name, "")) for name, text in used)
+        phrases, law = Phrases(self.language, self.title), step.law
+        written = self.rule.written.get(step.id)
+        text = phrases.step(written) if written is not None else step.text
+        grid = self.rule.grids.get(step.id)
+        if grid is not None and written is not None:
+            numerators = {other.id: self.row["step:" + other.id] for other in self.rule.steps}
+            held = grid.row({**assumed(self.rule, self.facts), **numerators})
+            if held is not None:
+                law = grid.laws[held]
+                text = self.language.tell("{text}: row {number}, for {whom}", text=text, number=self.language.number(held + 1), whom=phrases.row(written, held))
+        return Calculated(step.id, self.title(step.id), exact, self._value(step), text, figures, self.rule.law[law].cite if law else "")
+
+    def fact(self, fact: RuleFact) -> UsedFact:
+        given, taken, source = self.facts.get(fact.name), assumed(self.rule, self.facts)[fact.name], self.sources.get(fact.name)
+        plain = day_date(int(taken)).isoformat() if fact.type == "date" and taken is not None else taken
+        provisional = source is not None and source.status in PROVISIONAL and given is not None
+        text = fact_text(self.rule, fact, taken, self.language)
+        return UsedFact(fact.name, self.title(fact.name), fact.type, plain, text, taken is not None and given != taken, provisional, source)
+
+    def missing(self, fact: RuleFact) -> Missing:
+        source = self.sources.get(fact.name) or Source("", "")
+        title = self.title(fact.name)
+        if not source.event:
+            why, text = "not_told", self.language.tell("{fact} is not known.", fact=title)
+        elif source.disputed:
+            why, text = "disputed", self.language.tell("{fact} is not known: the registry said two different things under one id.", fact=title)
+        elif source.status not in fact.accept:
+            why, text = "not_accepted", self.language.tell("{fact} is known only provisionally, and here it counts only when it is final.", fact=title)
+        else:
+            why, text = "not_usable", self.language.tell("{fact} is not known: what the registry told does not count here.", fact=title)
+        if source.title:
+            text += " " + self.language.tell("It can be told by: {registry}.", registry=source.title)
+        return Missing(fact.name, title, why, source.registry, source.title, capital(text))
+
+    def change(self, remedy: Remedy, fact: RuleFact) -> Change:
+        value = fact_text(self.rule, fact, remedy.value, self.language)
+        amount, title = self.language.money(remedy.amount_minor, self.rule.currency), self.title(fact.name)
+        now = fact_text(self.rule, fact, assumed(self.rule, self.facts)[fact.name], self.language)
+        text = self.language.tell("{fact}: {value} instead of {now}. Then {amount} would be granted.", fact=title, value=value, now=now, amount=amount)
+        plain = day_date(int(remedy.value)).isoformat() if fact.type == "date" else remedy.value
+        return Change(fact.name, title, plain, value, remedy.amount_minor, capital(text))
 
 
-def _reason(rule: Rule, item: Condition, state: str, names: Mapping[str, str]) -> Reason:
-    excludes = item not in rule.conditions
-    passed = None if state == "unknown" else (state == "yes") is not excludes
-    sentence = {"yes": item.held, "no": item.not_held}.get(state, "")
-    for name, value in names.items():
-        sentence = sentence.replace("{" + name + "}", value)
-    law = rule.law[item.law].cite if item.law else ""
-    return Reason(item.id, "exclusion" if excludes else "condition", state, passed, sentence or f"{item.id} ({item.text}): {state}.", law)
-
-
-def _calculated(rule: Rule, step: Step, row: Mapping[str, int], facts: Facts, period: Period, event_day: int | None) -> Calculated:
-    value = step_text(rule, step, row["step:" + step.id], step.denominator)
-    used = dict(used_values(rule, step.term, facts, row, period, event_day))
-    laws, law, text = dict(used_laws(rule, step.term, facts, period, event_day)), step.law, step.text
-    if step.id in rule.grids:
-        held = rule.grids[step.id].row({**_assumed(rule, facts), **{other.id: row["step:" + other.id] for other in rule.steps}})
-        if held is not None:
-            law, text = rule.grids[step.id].laws[held], f"{step.text}, which is row {held}"
-    return Calculated(step.id, value, text, used, rule.law[law].cite if law else "", laws)
-
-
-def _assumed(rule: Rule, facts: Facts) -> Facts:
-    """The facts, with what the rule assumes for those that are unknown."""
-    return {fact.name: fact.assume if facts.get(fact.name) is None else facts[fact.name] for fact in rule.facts}
+def _filled(sentence: str, names: Mapping[str, str]) -> str:
+    """A sentence of a document with the values of the names in its braces."""
+    return "".join(before + ("" if name is None else names.get(name, name)) for before, name, _, _ in string.Formatter().parse(sentence))

@@ -11,7 +11,8 @@ import polars as pl
 from pipeline.money import decimal_text
 
 from .evaluate import DECISIONS, decide, physical_type
-from .explain import missing_facts, outcomes, step_text, used_values
+from .explain import missing_facts, outcomes
+from .figures import step_text, used_values
 from .periods import Period
 from .rule import Case, Condition, Rule, Step
 from .terms import Term

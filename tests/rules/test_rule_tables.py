@@ -77,9 +77,10 @@ def test_an_unknown_fact_that_a_row_needs_is_missing(facts, missing):
 def test_an_explanation_names_the_row_and_its_law():
     rule = rule_of(ENERGY)
     facts = {"income": 1_000, "size": 4, "rural": True, "zone": "A"}
-    told = explain(rule, row(rule, *facts.values()), facts, ONCE).text()
-    assert "paid = 240.00 EUR: the row of the table for income, size, rural, zone, which is row 1, with income 10.00 EUR" in told
-    assert told.splitlines()[-2].endswith("(Act § 2)")
+    told = next(step for step in explain(rule, row(rule, *facts.values()), facts, ONCE).steps if step.id == "paid")
+    assert told.text.startswith("by a table of income, size, rural and zone: row 2, for income ")
+    assert (told.value, told.exact, told.law) == ("240.00 EUR", "24000", "Act § 2")
+    assert [(figure.name, figure.text) for figure in told.used][:2] == [("income", "10.00 EUR"), ("size", "4")]
 
 
 def test_a_table_looks_at_steps_to_the_last_part():

@@ -10,10 +10,15 @@ import msgspec
 import polars as pl
 import typer
 
+from connectors.registries import load_registries
+from connectors.rule_files import read_rule
 from pipeline.money import money_text
 from pipeline.problems import Malformed, Problem
-from pipeline.rules import decide, explain
+from pipeline.rules import decide, explain, letter
+from pipeline.rules.sources import sources_of
 from pipeline.rules.tables import decision_table
+from streams.commands.languages import InLanguage, language_in
+from streams.settings import SHIPPED
 
 from .reading import SHIPPED_REGISTRIES, SUFFIXES, Document, Facts, Json, PeriodText, Registries, answer, period_of, read, read_facts, told
 
@@ -70,18 +75,22 @@ def explain_command(
     facts: Facts,
     subject: Annotated[str, typer.Option("--subject", help="Whose decision to explain.")],
     period: PeriodText = "",
-    language: Annotated[str, typer.Option("--language", help="Of the title.")] = "en",
+    language: InLanguage = "en",
+    locales: Annotated[Path, typer.Option("--locales", envvar="PAYOUT_LOCALES", help="The folder of the languages' catalogues.")] = SHIPPED / "locales",
     registries: Registries = SHIPPED_REGISTRIES,
     as_json: Json = False,
 ) -> None:
-    """Explain the decision on one subject of a table: conditions, steps, the law, and what would change it."""
+    """Explain the decision on one subject of a table: conditions, steps, the law, what is unknown, and which fact would change it."""
     with told():
-        loaded = read(rule, registries)
+        spoken, known = language_in(locales, language), load_registries(registries)
+        loaded = read_rule(rule, known)
         asked = period_of(loaded, period)
         table = read_facts(loaded, facts)
         row = table.filter(pl.col("subject") == subject)
         if not row.height:
             raise Malformed([Problem("--subject", f"the table has no row for {subject!r}")])
         held = row.row(0, named=True)
-        told_of = explain(loaded, decide(loaded, row, asked).row(0, named=True), held, asked, subject, event_day=held.get("event_day"), language=language)
-    answer(as_json, msgspec.to_builtins(told_of), told_of.text())
+        decided, event_day = decide(loaded, row, asked).row(0, named=True), held.get("event_day")
+        told_of = explain(loaded, decided, held, asked, subject, event_day=event_day, language=spoken, sources=sources_of(loaded, known, spoken))
+    text = letter(told_of, spoken)
+    answer(as_json, {**msgspec.to_builtins(told_of), "text": text}, text)

@@ -1,0 +1,97 @@
+"""The figures of a decision as people write them: the values of facts, parameters and steps, and what a step was calculated from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+
+from pipeline.texts import ENGLISH, Language
+
+from .periods import Period
+from .rule import Rule, RuleFact, Step, leaves
+from .terms import Term
+
+Facts = Mapping[str, int | bool | str | None]
+Row = Mapping[str, int | None]
+
+
+def fact_text(rule: Rule, fact: RuleFact, value: int | bool | str | None, language: Language = ENGLISH) -> str:
+    """A fact's value for people."""
+    if value is None:
+        return language.unknown()
+    if fact.type == "money":
+        return language.money(int(value), rule.currency, fact.per)
+    if fact.type == "yes_no":
+        return language.yes_no(bool(value))
+    if fact.type == "date":
+        return language.day(int(value))
+    if fact.type == "percent":
+        return language.percent(Fraction(int(value), 100))
+    return value.replace("_", " ") if isinstance(value, str) else language.number(int(value))
+
+
+def term_text(rule: Rule, term: Term, value: Fraction | str | bool | None, language: Language = ENGLISH) -> str:
+    """A value of the kind of a term, for people; exact, as a fraction where it is no decimal amount."""
+    if value is None:
+        return language.unknown()
+    if isinstance(value, bool):
+        return language.yes_no(value)
+    if isinstance(value, str):
+        return value.replace("_", " ")
+    if term.kind.type == "date":
+        return language.day(int(value))
+    if term.kind.type == "money":
+        return language.money(value, rule.currency, term.kind.per)
+    return language.percent(value) if term.kind.type == "ratio" else language.number(value)
+
+
+def step_text(rule: Rule, step: Step, value: Fraction | int | None, denominator: int = 1, language: Language = ENGLISH) -> str:
+    """A step's value for people."""
+    return term_text(rule, step.term, None if value is None else Fraction(value) / denominator, language)
+
+
+def used_values(
+    rule: Rule, term: Term, facts: Facts, row: Row, period: Period, event_day: int | None = None, language: Language = ENGLISH
+) -> Iterator[tuple[str, str]]:
+    """What a term was calculated from: facts, parameters and earlier steps with their values."""
+    by_name = {fact.name: fact for fact in rule.facts}
+    steps = {step.id: step for step in rule.steps}
+    segment, known = segment_of(rule, period, event_day), assumed(rule, facts)
+    for leaf in leaves(term):
+        name = str(leaf.value)
+        if leaf.op in ("fact", "share"):
+            yield name, fact_text(rule, by_name[name], known[name], language)
+        elif leaf.op == "step":
+            yield name, step_text(rule, steps[name], row["step:" + name], steps[name].denominator, language)
+        elif leaf.op == "parameter":
+            held = rule.parameters[name].row(known)
+            if held is not None:
+                yield name, term_text(rule, leaf, rule.parameters[name].values[segment][held], language)
+            elif all(known.get(by) is not None for by in rule.parameters[name].by):
+                yield name, language.tell("none")
+
+
+def used_laws(rule: Rule, term: Term, facts: Facts, period: Period, event_day: int | None = None) -> Iterator[tuple[str, str]]:
+    """The law of each parameter's value that a term was calculated from."""
+    segment, known = segment_of(rule, period, event_day), assumed(rule, facts)
+    for leaf in leaves(term):
+        parameter = rule.parameters[str(leaf.value)] if leaf.op == "parameter" else None
+        held = None if parameter is None else parameter.row(known)
+        if parameter is not None and held is not None and parameter.laws[segment][held]:
+            yield parameter.name, rule.law[parameter.laws[segment][held]].cite
+
+
+def segment_of(rule: Rule, period: Period, event_day: int | None) -> int:
+    """The stretch of the law that a decision went by."""
+    on = event_day if rule.parameters_at == "event.date" and event_day is not None else None
+    return rule.segment(rule.day(rule.parameters_at, period) if on is None else on)
+
+
+def assumed(rule: Rule, facts: Facts) -> Facts:
+    """The facts as the rule takes them: what is outside its range is unknown, and what may be assumed of the unknown is."""
+    return {fact.name: _taken(fact, facts.get(fact.name)) for fact in rule.facts}
+
+
+def _taken(fact: RuleFact, value: int | bool | str | None) -> int | bool | str | None:
+    outside = value is not None and ((fact.range and not fact.range[0] <= int(value) <= fact.range[1]) or (fact.one_of and value not in fact.one_of))
+    return fact.assume if value is None or outside else value
