@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import date
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from connectors.embedded_postgres import EmbeddedPostgres
 from connectors.registries import load_registries
 from connectors.rule_files import read_rule
 from connectors.segment_log import create_topic
 from connectors.store import proof
+from connectors.store.rule_log import read_log
 from connectors.store.rulebook import enlist
 from connectors.store.servers import Store
 from pipeline.accounts import AccountPolicy
 from pipeline.decisions import ActiveRule
+from pipeline.facts import day
 from pipeline.problems import Malformed, Problem
 from pipeline.registry import Registries
 from pipeline.rules import Period, Rule, load_rule, parse_period
+from pipeline.rules.life import WHOLE, Life, lives
+from pipeline.standing import Standing, layers_by_period, run_name
 
 from .settings import Settings
 from .topics import all_topics, lane_topics
@@ -31,6 +38,7 @@ class Installation:
     settings: Settings
     store: Store
     registries: Registries
+    _restored: dict[str, Rule] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def log_directory(self) -> Path:
@@ -66,6 +74,43 @@ class Installation:
                 raise Malformed([Problem(str(path), what, "Name one document for each benefit and period in the setting `rules`.")])
             rules[active.benefit_period_id] = active
         return list(rules.values())
+
+    def standing(self, today: date) -> list[Standing]:
+        """What decides on a day: of each benefit and period the rules that the log left, and the documents that are trusted without it."""
+        found = {active.benefit_period_id: Standing([(active, WHOLE)]) for active in (self.rules() if self.settings.trust_rules else ())}
+        for life in lives(read_log(self.store)).values():
+            for standing in self.standing_of(life, day(today)):
+                if standing.benefit_period_id in found:
+                    what = f"{life.benefit} {standing.period.label} is decided by a trusted document and by an activated one"
+                    raise Malformed([Problem("rules", what, "Leave the trusted document out of the setting `rules`.")])
+                found[standing.benefit_period_id] = standing
+        return list(found.values())
+
+    def standing_of(self, life: Life, today: int, store: Store | None = None) -> list[Standing]:
+        """What decides one benefit on a day, enlisted in the store, or in another one."""
+        rules = {layer.rule: self.restored(life, layer.rule) for layer in life.in_effect(today)}
+        return [
+            Standing(
+                [(activate(store or self.store, rules[layer.rule], period, self.registries), layer.share) for layer in layers],
+                run=run_name(layers),
+                suspended=life.suspended,
+            )
+            for period, layers in layers_by_period(life, rules, today).items()
+        ]
+
+    def restored(self, life: Life, rule_hash: str) -> Rule:
+        """A rule restored from the log; Malformed where its text is not the document that was submitted, or cannot be read any more."""
+        found = self._restored.get(rule_hash)
+        if found is None:
+            place = f"rule log: {life.benefit} {rule_hash[:12]}"
+            try:
+                found = load_rule(life.documents[rule_hash].text, self.registries.catalogue)
+            except Malformed as malformed:
+                raise Malformed([replace(problem, place=f"{place}: {problem.place}") for problem in malformed.problems]) from None
+            if found.hash != rule_hash:
+                raise Malformed([Problem(place, f"its text gives the hash {found.hash[:12]}: it is not the document that was submitted")])
+            self._restored[rule_hash] = found
+        return found
 
     def standing_rules(self, other: Store) -> list[ActiveRule]:
         """The rules that have decided here, enlisted in another store: what a replay must decide by."""

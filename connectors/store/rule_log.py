@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pipeline.rules.life import Entry, Logged, broken_links, chain, decode_entry, encode_entry
 
@@ -64,5 +65,5 @@ def currencies(store: Store, benefit: str) -> set[str]:
 
 
 def _rows(connection: Connection[Row]) -> list[tuple[Logged, bytes]]:
-    rows = connection.execute("SELECT entry, at_ms, person, content, link FROM rule_log ORDER BY entry")
-    return [(Logged(int(str(number)), int(str(at)), str(person), decode_entry(str(content))), bytes(link)) for number, at, person, content, link in rows]  # type: ignore[arg-type]
+    rows: list[tuple[Any, ...]] = connection.execute("SELECT entry, at_ms, person, content, link FROM rule_log ORDER BY entry").fetchall()
+    return [(Logged(number, at_ms, person, decode_entry(content)), bytes(link)) for number, at_ms, person, content, link in rows]

@@ -54,7 +54,7 @@ class Refusal(StrEnum):
 
 SENTENCES: dict[Refusal, str] = {
     Refusal.NOT_SUBMITTED: "No document with this hash has been submitted. Submit it: payout rules submit RULE.yaml --as PERSON.",
-    Refusal.DOCUMENT_CHANGED: "The document's text does not give the hash under which it is known. Submit the changed document; it needs approvals of its own.",
+    Refusal.DOCUMENT_CHANGED: "The file says something else than what was submitted. Submit it as it is now; it needs approvals of its own.",
     Refusal.UNKNOWN_PERSON: "The person is not among [approvals] people in payout.toml. Add them there, or name somebody who is.",
     Refusal.OWN_TESTS_FAIL: "The document has no tests, or not all of them come out as expected. See payout rules test.",
     Refusal.BRANCHES_UNTESTED: "Some branches of the document are reached by no test of its own. See payout rules test --coverage.",

@@ -8,7 +8,9 @@ import typer
 
 from .checking import check, diff, run_own_tests
 from .deciding import evaluate, explain_command
+from .life import activate, approve, keygen, resume, retire, rollback, simulated, submit, suspend
 from .listing import list_rules, schema, show
+from .standing import log, restore, status
 from .writing import new
 
 app = typer.Typer(
@@ -26,6 +28,18 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_rules,
     "show": show,
     "schema": schema,
+    "keygen": keygen,
+    "submit": submit,
+    "simulated": simulated,
+    "approve": approve,
+    "activate": activate,
+    "suspend": suspend,
+    "resume": resume,
+    "rollback": rollback,
+    "retire": retire,
+    "log": log,
+    "restore": restore,
+    "status": status,
 }
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
