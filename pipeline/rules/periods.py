@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import date
 
-from pipeline.facts import FIRST_DAY, LAST_DAY, day
+from pipeline.facts import FIRST_DAY, LAST_DAY, day, day_date
 
 _LABEL = re.compile(r"(\d{4})(?:-Q([1-4])|-(0[1-9]|1[0-2]))?", re.ASCII)
 
@@ -44,3 +44,10 @@ def parse_period(label: str) -> Period:
         kind, first, months = "year", 1, 12
     following = date(year + (first + months > 12), (first + months - 1) % 12 + 1, 1)
     return Period(label, kind, day(date(year, first, 1)), day(following) - 1, year)
+
+
+def period_with(kind: str, on: int) -> Period:
+    """The year, quarter or month that a day lies in."""
+    found = day_date(on)
+    label = {"year": f"{found.year:04d}", "quarter": f"{found.year:04d}-Q{(found.month + 2) // 3}", "month": f"{found.year:04d}-{found.month:02d}"}[kind]
+    return parse_period(label)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import get_args
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,6 +13,7 @@ from pipeline.money import decimal_text
 from pipeline.problems import Malformed, Problem, suggestion
 
 from .definitions import FactSpec
+from .periods import period_with
 from .scalars import NAME, BenefitId, PeriodKind
 
 SCHEMA_FILE = "benefit-rule.schema.json"
@@ -137,13 +137,11 @@ def _given(rule: NewRule) -> list[tuple[str, str]]:
         }.get(kind, str(nearest))
         given.append((name, value))
     if rule.period != "once":
-        given.append(("period", _first_period(day_date(rule.first_day), rule.period)))
+        given.append(("period", _first_period(rule)))
     return given
 
 
-def _first_period(start: date, kind: str) -> str:
-    """The first period that begins on a day or after it."""
-    months = {"month": 1, "quarter": 3, "year": 12}[kind]
-    count = start.year * 12 + start.month - 1 + (start.day > 1)
-    year, month = divmod(-(-count // months) * months, 12)
-    return {"month": f"{year}-{month + 1:02d}", "quarter": f"{year}-Q{month // 3 + 1}", "year": f"{year}"}[kind]
+def _first_period(rule: NewRule) -> str:
+    """The first period that begins in force."""
+    period = period_with(rule.period, rule.first_day)
+    return (period if period.start == rule.first_day else period_with(rule.period, period.end + 1)).label
