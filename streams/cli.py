@@ -40,6 +40,7 @@ app = typer.Typer(
 ELSEWHERE = {
     "demo": ("streams.demo", "demo", "The main job on real data, then a summary and what to try next."),
     "rules": ("streams.commands.rules", "app", "Writes, checks, tests and explains rule documents."),
+    "load": ("streams.commands.load", "app", "Populations for load tests, what-if and demonstrations."),
     "sandbox-bank": ("streams.bank_commands", "sandbox_bank", "A bank to try things with; pays nobody."),
 }
 """Commands whose modules are heavy: imported when they are called."""
