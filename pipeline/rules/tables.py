@@ -9,8 +9,10 @@ import polars as pl
 
 from pipeline.problems import Malformed, Problem, suggestion
 
+from .aggregates import COUNT, ROW, with_aggregates
 from .evaluate import DECISIONS, physical_type
 from .explain import missing_facts
+from .periods import Period
 from .rule import Rule, RuleFact, Step
 from .values import read_day, read_fact
 
@@ -18,27 +20,90 @@ MAX_PROBLEMS = 20
 UNKNOWN_TEXTS = ("", "unknown")
 
 
-def fact_table(rule: Rule, given: pl.DataFrame) -> pl.DataFrame:
+def fact_table(rule: Rule, given: pl.DataFrame, period: Period | None = None, members: pl.DataFrame | None = None) -> pl.DataFrame:
     """The columns `subject`, one per fact and, where the rule asks for it, `event_day`; Malformed with what cannot be read.
 
     Whole numbers in a money column are minor units; where any value of the column is text with a decimal point, the whole column is
     read as decimal amounts. Empty is unknown. Other columns of the table are left alone.
+
+    What a rule makes of the members of a household stands in columns of its own, or is made for `period` of `members`, a table with a column
+    `household` and one per fact of a member, or of lists in the column `members` of `given`. Households that neither names are unknown.
     """
     problems: list[Problem] = []
     columns = [_subjects(given, problems)]
+    told = members if members is not None else _listed(given)
+    makes = rule.members is not None and told is not None
     for fact in rule.facts:
+        if makes and fact.aggregate is not None:
+            if fact.name in given.columns:
+                problems.append(Problem(fact.name, "the column follows from the members that are given", "Leave it out."))
+            continue
         if fact.name not in given.columns:
             near = suggestion(fact.name, given.columns)
-            problems.append(
-                Problem(fact.name, "the table has no column for this fact" + (f", {near}" if near else ""), "An empty column says that it is unknown.")
-            )
+            mend = "Give a table of members, or the column itself." if fact.aggregate is not None else "An empty column says that it is unknown."
+            problems.append(Problem(fact.name, "the table has no column for this fact" + (f", {near}" if near else ""), mend))
             continue
         columns.append(_column(rule, fact, given.get_column(fact.name), problems))
     if rule.needs_event_day:
         columns.append(_event_days(given, problems))
+    people = _people(rule, columns[0], told, problems) if makes and told is not None else None
     if problems:
         raise Malformed(problems)
-    return pl.DataFrame(columns)
+    table = pl.DataFrame(columns)
+    if people is None:
+        return table
+    if period is None:
+        raise ValueError("what is made of members is made for a period")
+    counted = _counts(table, people, given, members is None)
+    return with_aggregates(rule, counted, people, period).drop(COUNT)
+
+
+def _listed(given: pl.DataFrame) -> pl.DataFrame | None:
+    """The members that stand as lists in the table itself, a row for each."""
+    if COUNT not in given.columns or not isinstance(given.schema[COUNT], pl.List):
+        return None
+    lines = given.select(pl.col("subject").cast(pl.String).alias("household") if "subject" in given.columns else pl.lit("").alias("household"), pl.col(COUNT))
+    lines = lines.filter(pl.col(COUNT).list.len() > 0).explode(COUNT)
+    return lines.unnest(COUNT) if isinstance(lines.schema[COUNT], pl.Struct) else lines.drop(COUNT)
+
+
+def _people(rule: Rule, subjects: pl.Series, told: pl.DataFrame, problems: list[Problem]) -> pl.DataFrame | None:
+    """The members with the number of their household's row and their facts in physical form."""
+    assert rule.members is not None
+    if "household" not in told.columns:
+        problems.append(Problem("members, household", "the table of members has no column 'household'", "Name the column that says where each member belongs."))
+        return None
+    columns = []
+    for fact in rule.members.facts:
+        if fact.name in told.columns:
+            columns.append(_column(rule, fact, told.get_column(fact.name), problems))
+        elif told.height:
+            near = suggestion(fact.name, told.columns)
+            message = "the members have no column for this fact" + (f", {near}" if near else "")
+            problems.append(Problem(f"members, {fact.name}", message, "An empty column says that it is unknown."))
+        else:
+            columns.append(pl.Series(fact.name, [], dtype=physical_type(fact)))
+    homes = told.get_column("household").cast(pl.String)
+    rows = pl.DataFrame({"household": homes}).join(
+        pl.DataFrame({"household": subjects, ROW: pl.int_range(len(subjects), eager=True)}).unique("household"),
+        on="household",
+        how="left",
+        maintain_order="left",
+    )
+    strange = rows.filter(pl.col(ROW).is_null())
+    if strange.height:
+        first = int(rows.get_column(ROW).is_null().arg_max() or 0)
+        problems.append(Problem(f"members, row {first + 1}", f"there is no household {homes[first]!r}", "Give it a row in the table of facts."))
+    return None if problems else pl.DataFrame([rows.get_column(ROW).cast(pl.Int64), *columns])
+
+
+def _counts(table: pl.DataFrame, people: pl.DataFrame, given: pl.DataFrame, listed: bool) -> pl.DataFrame:
+    """The table with the number of members of each household, null where nobody said who they are."""
+    if listed:
+        return table.with_columns(given.get_column(COUNT).list.len().cast(pl.Int64).alias(COUNT))
+    counts = people.group_by(ROW).len(COUNT)
+    rows = pl.DataFrame({ROW: pl.int_range(table.height, eager=True)}).join(counts, on=ROW, how="left", maintain_order="left")
+    return table.with_columns(rows.get_column(COUNT).cast(pl.Int64))
 
 
 def decision_table(rule: Rule, table: pl.DataFrame, decided: pl.DataFrame) -> pl.DataFrame:

@@ -20,7 +20,7 @@ from pipeline.rules.tables import decision_table
 from streams.commands.languages import InLanguage, language_in
 from streams.settings import SHIPPED
 
-from .reading import SHIPPED_REGISTRIES, SUFFIXES, Document, Facts, Json, PeriodText, Registries, answer, period_of, read, read_facts, told
+from .reading import SHIPPED_REGISTRIES, SUFFIXES, Document, Facts, Json, Members, PeriodText, Registries, answer, period_of, read, read_facts, told
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
     ".parquet": pl.DataFrame.write_parquet,
@@ -35,6 +35,7 @@ def evaluate(
     facts: Facts,
     output: Annotated[Path, typer.Option("--output", metavar="OUT", help="Parquet, CSV or NDJSON to write.")],
     period: PeriodText = "",
+    members: Members = None,
     registries: Registries = SHIPPED_REGISTRIES,
     as_json: Json = False,
 ) -> None:
@@ -43,7 +44,8 @@ def evaluate(
     FILE has a column subject and one column per fact of the rule, under the rule's own name; empty is unknown, and a value outside the fact's
     range counts as unknown. Whole numbers in a money column are MINOR UNITS (cents); text with a decimal point, as in a CSV with 1234.50, is an
     amount, and then the whole column is read as amounts. Dates are written 2022-01-31, yes/no as yes or no. A rule whose parameters go by the date
-    of the event also needs a column event_date. OUT has subject, decision, amount_minor, currency, missing and one column per step.
+    of the event also needs a column event_date. What a rule for households makes of members is made of --members, or of lists in the column members
+    of FILE, or stands there in columns of its own. OUT has subject, decision, amount_minor, currency, missing and one column per step.
     """
     with told():
         loaded = read(rule, registries)
@@ -51,7 +53,7 @@ def evaluate(
         writer = _WRITERS.get(output.suffix.lower())
         if writer is None:
             raise Malformed([Problem(str(output), f"is no kind of table that is written: {output.suffix!r}", SUFFIXES)])
-        table = read_facts(loaded, facts)
+        table = read_facts(loaded, facts, asked, members)
         try:
             result = decision_table(loaded, table, decide(loaded, table, asked))
             writer(result, output)
@@ -75,6 +77,7 @@ def explain_command(
     facts: Facts,
     subject: Annotated[str, typer.Option("--subject", help="Whose decision to explain.")],
     period: PeriodText = "",
+    members: Members = None,
     language: InLanguage = "en",
     locales: Annotated[Path, typer.Option("--locales", envvar="PAYOUT_LOCALES", help="The folder of the languages' catalogues.")] = SHIPPED / "locales",
     registries: Registries = SHIPPED_REGISTRIES,
@@ -85,7 +88,7 @@ def explain_command(
         spoken, known = language_in(locales, language), load_registries(registries)
         loaded = read_rule(rule, known)
         asked = period_of(loaded, period)
-        table = read_facts(loaded, facts)
+        table = read_facts(loaded, facts, asked, members)
         row = table.filter(pl.col("subject") == subject)
         if not row.height:
             raise Malformed([Problem("--subject", f"the table has no row for {subject!r}")])

@@ -33,6 +33,10 @@ Registries = Annotated[Path, typer.Option("--registries", envvar="PAYOUT_REGISTR
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else there.")]
 PeriodText = Annotated[str, typer.Option("--period", help="once, 2022, 2022-Q1 or 2022-03.")]
 Facts = Annotated[Path, typer.Option("--facts", metavar="FILE", help="Parquet, CSV or NDJSON with a column subject and one column per fact of the rule.")]
+Members = Annotated[
+    Path | None,
+    typer.Option("--members", metavar="FILE", help="Of a rule for households: Parquet, CSV or NDJSON with a column household and one per fact of a member."),
+]
 SHIPPED_REGISTRIES = SHIPPED / "registries"
 
 
@@ -62,15 +66,20 @@ def read(path: Path, registries: Path) -> Rule:
     return read_rule(path, load_registries(registries))
 
 
-def read_facts(rule: Rule, path: Path) -> pl.DataFrame:
+def read_facts(rule: Rule, path: Path, period: Period | None = None, members: Path | None = None) -> pl.DataFrame:
+    """The table of facts at `path`, with what a rule for households makes of the table of their members."""
+    given = _table(path)
+    return fact_table(rule, given, period, None if members is None else _table(members))
+
+
+def _table(path: Path) -> pl.DataFrame:
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise Malformed([Problem(str(path), f"is no kind of table that is read: {path.suffix!r}", SUFFIXES)])
     try:
-        given = reader(path)
+        return reader(path)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise Malformed([Problem(str(path), f"cannot be read: {str(error).splitlines()[0]}", SUFFIXES)]) from None
-    return fact_table(rule, given)
 
 
 def period_of(rule: Rule, text: str) -> Period:
