@@ -203,7 +203,8 @@ class _Saying:
     def _sentence(self, item: Condition, state: str, title: str) -> str:
         words = {"yes": item.held_words, "no": item.not_held_words}.get(state, {})
         if has_language(words, self.language.code):
-            return _filled(self.language.words(words), self._names())
+            text = _filled(self.language.words(words), self._names())
+            return capital(text) if self.subject == self.language.tell("the person") else text
         what = title or Phrases(self.language, self.title).expression(item.text)
         outcome = {"yes": message("yes"), "no": message("no")}.get(state, message("not known"))
         return capital(f"{what}: {self.language.tell(outcome)}.")

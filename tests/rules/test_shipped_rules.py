@@ -126,8 +126,8 @@ def test_a_grant_is_explained_step_by_step_with_the_law(catalogue):
     facts = {"age": 8, "resident": True, "income": 87_000_000}
     text = letter(explain(rule, decide(rule, pl.DataFrame([facts]), period).row(0, named=True), facts, period, "dk-1"))
     assert text.splitlines()[0] == "Child benefit, 1st quarter 2022: granted 2,688.50 DKK for dk-1."
-    assert "  Reduction: 209.50 DKK = taper rate of the part of income above income limit, in 4 equal parts. (Børne- og ungeydelsesloven § 1 a)\n" in text
-    assert "      with income 870,000.00 DKK per year; income limit 828,100.00 DKK per year; taper rate 2%\n" in text
+    assert "  Reduction for income: 209.50 DKK = rate of reduction of the part of income of the guardian above income limit, in 4 equal parts. (" in text
+    assert "      with income of the guardian 870,000.00 DKK per year; income limit 828,100.00 DKK per year; rate of reduction 2%\n" in text
     assert "(Børne- og ungeydelsesloven § 1 a)" in text
 
 
@@ -141,7 +141,7 @@ def test_an_undetermined_decision_says_what_is_missing(catalogue):
         period,
     )
     assert (told.decision, told.missing) == ("undetermined", ("income",))
-    assert "What is not known:\n  Income is not known.\n" in letter(told)
+    assert "What is not known:\n  Income of the guardian is not known.\n" in letter(told)
 
 
 def test_a_failing_test_tells_expected_got_and_the_step_where_they_part(catalogue):
