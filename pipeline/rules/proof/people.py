@@ -52,16 +52,16 @@ class Decided:
 
 
 class Somebody:
-    """Somebody in a stretch, with facts as unknowns. Of two of the same `name` all facts are the same; where `complete`, every fact is known.
+    """Somebody in a stretch, with facts as unknowns: all are the same person, but for the facts of `instead`, at the same time, but where `at` differs.
 
-    `given` is what is true of the unknowns; every proof must add it. `instead` has facts that are other unknowns.
+    Where `complete`, every fact is known. `given` is what is true of the unknowns; every proof must add it.
     """
 
     def __init__(
-        self, rule: Rule, stretch: Stretch, texts: Texts, calendar: Calendar, name: str = "", complete: bool = True, instead: Mapping[str, Seen] | None = None
+        self, rule: Rule, stretch: Stretch, texts: Texts, calendar: Calendar, complete: bool = True, instead: Mapping[str, Seen] | None = None, at: str = ""
     ) -> None:
-        self.rule, self.stretch, self.texts, self.name, self.complete = rule, stretch, texts, name, complete
-        self.moment = moment(rule, stretch, name)
+        self.rule, self.stretch, self.texts, self.complete = rule, stretch, texts, complete
+        self.moment = moment(rule, stretch, at)
         self.given: list[Any] = list(self.moment.given)
         self.facts = {fact.name: (instead or {}).get(fact.name) or self.unknown(fact) for fact in rule.facts}
         known = {fact.name: self._cooked(fact) for fact in rule.facts}
@@ -70,7 +70,7 @@ class Somebody:
 
     def unknown(self, fact: RuleFact, name: str = "") -> Seen:
         """A fact as an unknown of the solver, with what is true of it."""
-        title = f"{fact.name}:{fact.type}{self.name}{name}"
+        title = f"{fact.name}:{fact.type}{name}"
         known: Truth = True if self.complete else z3.Bool(f"{title} known")
         if fact.type == "yes_no":
             return Seen(z3.Bool(title), known)
