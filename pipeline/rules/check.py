@@ -35,7 +35,11 @@ MAX_CONDITIONS = 32
 
 def load_rule(text: str, catalogue: Mapping[str, FactSpec]) -> Rule:
     """The rule that a document says; Malformed with every problem in it, each with its line and column."""
-    root = parse_document(text)
+    return rule_of(parse_document(text), catalogue, text)
+
+
+def rule_of(root: Node, catalogue: Mapping[str, FactSpec], text: str = "") -> Rule:
+    """The rule of a document that is parsed already."""
     if not isinstance(root.value, dict):
         raise Malformed([Problem("", "a rule document is keys and values", "", root.line, root.column)])
     return _Checker(root, read_shape(root), catalogue, text).rule()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,19 +45,28 @@ class TestResult:
 
 
 def run_tests(rule: Rule) -> list[TestResult]:
-    """The tests of a document, decided by the one evaluator, those of one period in one frame."""
-    return [_held_against(rule, case, row) for case, row in zip(rule.tests, decided(rule), strict=True)]
+    """The tests of a document in its order, decided by the one evaluator."""
+    return [result for _, result in sorted(_numbered(rule), key=lambda entry: entry[0])]
 
 
-def decided(rule: Rule) -> list[Row | str]:
-    """The decision on each test, or in words why there is none: the rule is not in force then."""
-    rows: list[Row | str] = [""] * len(rule.tests)
+def results(rule: Rule) -> Iterator[TestResult]:
+    """The tests of a document as they are decided: one period after the other."""
+    return (result for _, result in _numbered(rule))
+
+
+def _numbered(rule: Rule) -> Iterator[tuple[int, TestResult]]:
+    """Each test with its place among them; those of one period are decided in one frame."""
     for period, indexes in by_period(rule.tests).items():
-        for group in _decidable(rule, period, indexes, rows):
-            frame = decide(rule, frame_of(rule, [rule.tests[index] for index in group]), period)
-            for index, row in zip(group, frame.iter_rows(named=True), strict=True):
-                rows[index] = row
-    return rows
+        known = []
+        for index in indexes:
+            refused = _not_in_force(rule, rule.tests[index])
+            if refused:
+                yield index, TestResult(rule.tests[index].name, False, (("decision", rule.tests[index].decision or "of some kind", "none"),), refused)
+            else:
+                known.append(index)
+        frame = decide(rule, frame_of(rule, [rule.tests[index] for index in known]), period)
+        for index, row in zip(known, frame.iter_rows(named=True), strict=True):
+            yield index, _held_against(rule, rule.tests[index], row)
 
 
 def by_period(cases: Sequence[Case]) -> dict[Period, list[int]]:
@@ -68,17 +77,14 @@ def by_period(cases: Sequence[Case]) -> dict[Period, list[int]]:
     return found
 
 
-def _decidable(rule: Rule, period: Period, indexes: list[int], rows: list[Row | str]) -> list[list[int]]:
-    """The tests of a period whose day the rule is in force on; the others are told why not."""
-    known = []
-    for index in indexes:
-        on = rule.tests[index].event_day
-        try:
-            rule.segment(on if rule.parameters_at == "event.date" and on is not None else rule.day(rule.parameters_at, period))
-            known.append(index)
-        except ValueError as error:
-            rows[index] = str(error)
-    return [known] if known else []
+def _not_in_force(rule: Rule, case: Case) -> str:
+    """Why there is no decision on the day of a test; empty where there is one."""
+    at_event = rule.parameters_at == "event.date" and case.event_day is not None
+    try:
+        rule.segment(case.event_day if at_event and case.event_day is not None else rule.day(rule.parameters_at, case.period))
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def frame_of(rule: Rule, cases: Sequence[Case]) -> pl.DataFrame:
@@ -94,9 +100,7 @@ def expects_nothing(case: Case) -> bool:
     return case.decision is None and case.missing is None and case.refused_by is None and not case.values
 
 
-def _held_against(rule: Rule, case: Case, row: Row | str) -> TestResult:
-    if isinstance(row, str):
-        return TestResult(case.name, False, (("decision", case.decision or "of some kind", "none"),), row)
+def _held_against(rule: Rule, case: Case, row: Row) -> TestResult:
     failed = [item for item, state in outcomes(rule, row["conditions"]) if state == ("no" if item in rule.conditions else "yes")]
     got = DECISIONS[row["decision"]]
     if expects_nothing(case):

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import typer
 
-from .checking import check, diff, run_own_tests
+from .checking import check, diff
 from .deciding import evaluate, explain_command
 from .life import activate, approve, keygen, resume, retire, rollback, simulated, submit, suspend
 from .listing import list_rules, schema, show
 from .standing import log, restore, status
+from .testing import mutate_command, run_own_tests
 from .writing import new
 
 app = typer.Typer(
@@ -22,6 +23,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "new": new,
     "check": check,
     "test": run_own_tests,
+    "mutate": mutate_command,
     "diff": diff,
     "evaluate": evaluate,
     "explain": explain_command,

@@ -1,4 +1,4 @@
-"""The commands that hold documents against the language and against each other: check, test and diff."""
+"""The commands that hold documents against the language and against each other: check and diff."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.rules.difference import changes
 from streams.commands.speaking import note, say
 
 from .pointing import pointed
-from .reading import SHIPPED_REGISTRIES, Document, Json, Registries, answer, files_of, read, told
+from .reading import SHIPPED_REGISTRIES, Json, Registries, answer, files_of, read, told
 
 Documents = Annotated[list[Path], typer.Argument(metavar="RULE|FOLDER...", help="Rule documents, or folders of them.")]
 
@@ -70,17 +70,6 @@ def fields(problem: Problem) -> dict[str, Any]:
 
 def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def run_own_tests(rule: Document, registries: Registries = SHIPPED_REGISTRIES, as_json: Json = False) -> None:
-    """Run a document's own tests. Exit code 1 where one fails."""
-    with told():
-        results = run_tests(read(rule, registries))
-    failed = sum(not result.passed for result in results)
-    lines = [f"{'ok    ' if result.passed else 'FAILED'} {result.name if result.passed else result}" for result in results]
-    summary = f"{len(results) - failed} of {len(results)} tests as expected"
-    answer(as_json, {"ok": not failed, "tests": msgspec.to_builtins(results)}, "\n".join([*lines, summary]))
-    raise typer.Exit(1 if failed else 0)
 
 
 def diff(

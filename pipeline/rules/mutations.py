@@ -1,0 +1,242 @@
+"""Small mistakes made in a rule document on purpose, one at a time, to see whether its own tests notice each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import msgspec
+
+from pipeline.documents import Node, parse_document, place_text
+from pipeline.facts import LAST_DAY, day, day_date
+from pipeline.problems import Malformed
+
+from .check import rule_of
+from .definitions import FactSpec
+from .periods import ONCE, period_with
+from .rule import Rule
+from .scalars import Path
+from .slips import Slip, expression_slips, key_slips, shifted_keys, value_slips
+from .trial import results
+
+_MODES = ("half_up", "up", "down")
+_SWAPPED = {"started": "full", "full": "started", "first": "last", "last": "first", "yes": "no", "no": "yes", "true": "false", "false": "true"}
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """What stands at a path instead: the text of a value, or of the key itself. `slip` is the part of a value that is changed, if not the whole."""
+
+    path: Path
+    text: str
+    is_key: bool = False
+    slip: Slip | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One mistake: what it changes. The first edit says where it is."""
+
+    edits: tuple[Edit, ...]
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """One mistake and what noticed it: a test by its name, the check itself, or nothing (empty)."""
+
+    path: str
+    line: int
+    column: int
+    was: str
+    now: str
+    noticed_by: str
+
+
+def mutate(text: str, catalogue: Mapping[str, FactSpec]) -> Iterator[Outcome | int]:
+    """First how many mistakes there are to make in a document, then each with what notices it."""
+    root, lines = parse_document(text), text.splitlines()
+    found = list(mutations(root, rule_of(root, catalogue)))
+    yield len(found)
+    for mutation in found:
+        yield _outcome(root, lines, mutation.edits[0], _noticed(root, mutation, catalogue))
+
+
+def _outcome(root: Node, lines: list[str], edit: Edit, noticed_by: str) -> Outcome:
+    node, place = root.at(*edit.path), place_text(edit.path)
+    if edit.is_key:
+        key = str(edit.path[-1])
+        return Outcome(place, *root.at(*edit.path[:-1]).key_marks[key], key, edit.text, noticed_by)
+    if edit.slip is None:
+        return Outcome(place, node.line, node.column, str(node.value), edit.text, noticed_by)
+    return Outcome(place, *_within(lines, node, edit.slip.start), edit.slip.was, edit.slip.now, noticed_by)
+
+
+def _within(lines: list[str], node: Node, offset: int) -> tuple[int, int]:
+    """The line and column of a character of a value, which may go on over several lines, each break read as one space."""
+    line, column = node.line, node.column + node.quoted
+    while line < len(lines) and column - 1 + offset > len(lines[line - 1].rstrip()):
+        offset -= len(lines[line - 1].rstrip()) - (column - 1) + 1
+        column = len(lines[line]) - len(lines[line].lstrip()) + 1
+        line += 1
+    return line, column + offset
+
+
+def _noticed(root: Node, mutation: Mutation, catalogue: Mapping[str, FactSpec]) -> str:
+    before = [_swap(root, edit) for edit in mutation.edits]
+    try:
+        rule = rule_of(root, catalogue)
+    except Malformed:
+        return "the check"
+    finally:
+        for edit, value in zip(reversed(mutation.edits), reversed(before), strict=True):
+            holder = root.at(*edit.path[:-1]) if edit.is_key else root.at(*edit.path)
+            holder.value = value
+    return next((f"test {result.name!r}" for result in results(rule) if not result.passed), "")
+
+
+def _swap(root: Node, edit: Edit) -> str | list[Node] | dict[str, Node]:
+    """Makes an edit; gives what stood there."""
+    if not edit.is_key:
+        node = root.at(*edit.path)
+        before, node.value = node.value, edit.text
+        return before
+    holder = root.at(*edit.path[:-1])
+    before = holder.value
+    assert isinstance(before, dict)
+    holder.value = {edit.text if key == edit.path[-1] else key: value for key, value in before.items()}
+    return before
+
+
+def mutations(root: Node, rule: Rule) -> Iterator[Mutation]:
+    """Every mistake that could make a difference, in the order of the document."""
+    yield from _days_in_force(rule)
+    for name, node in _entries(root, "facts"):
+        if isinstance(node.at("if_missing", "assume").value, str) and node.at("if_missing").value != "hold":
+            yield from _values(root, ("facts", name, "if_missing", "assume"))
+    for name, node in _entries(root, "aggregates"):
+        for key in ("count", "sum", "any", "all", "min", "max", "where"):
+            if key in node.value and node.at(key).value != "members":
+                yield from _expressions(root, ("aggregates", name, key))
+        if "if_none" in node.value:
+            yield from _values(root, ("aggregates", name, "if_none"))
+    for name, node in _entries(root, "parameters"):
+        yield from _parameter(root, rule, ("parameters", name), node)
+    for place in ("eligible_when", "excluded_when"):
+        for index in range(len(root.at(place).value) if place in root.value else 0):
+            yield from _expressions(root, (place, index, "when"), condition=True)
+    for index in range(len(rule.steps)):
+        yield from _step(root, rule, ("amount", "steps", index))
+
+
+def _entries(root: Node, key: str) -> list[tuple[str, Node]]:
+    node = root.at(key)
+    return list(node.value.items()) if isinstance(node.value, dict) and node is not root else []
+
+
+def _values(root: Node, path: Path) -> Iterator[Mutation]:
+    """The mistakes of a written value; of lists, those of each value in them."""
+    node = root.at(*path)
+    if isinstance(node.value, list):
+        for index in range(len(node.value)):
+            yield from _values(root, (*path, index))
+    elif isinstance(node.value, str):
+        texts = [_SWAPPED[node.value]] if node.value in _SWAPPED else value_slips(node.value)
+        for text in texts:
+            yield Mutation((Edit(path, text),))
+
+
+def _expressions(root: Node, path: Path, condition: bool = False) -> Iterator[Mutation]:
+    node = root.at(*path)
+    if isinstance(node.value, str):
+        for slip in expression_slips(node.value, condition):
+            yield Mutation((Edit(path, slip.of(node.value), slip=slip),))
+
+
+def _days_in_force(rule: Rule) -> Iterator[Mutation]:
+    """The ends of the days in force, a day short, where a decision falls on the day that is lost."""
+    if rule.period_kind == "once" and rule.parameters_at != "event.date":
+        return
+    for key, on, shorter in (("from", rule.in_force[0], 1), ("to", rule.in_force[1], -1)):
+        if on != LAST_DAY and _decides_on(rule, on):
+            yield Mutation((Edit(("in_force", key), (day_date(on) + timedelta(days=shorter)).isoformat()),))
+
+
+def _shifted_days(rule: Rule, path: Path, on: int, is_key: bool = False) -> Iterator[Mutation]:
+    """A first day that is a day earlier and a day later, where a decision is made by the day between."""
+    for later in (-1, 1):
+        if _decides_on(rule, on + min(later, 0)):
+            text = (day_date(on) + timedelta(days=later)).isoformat()
+            yield Mutation((Edit(path, text, is_key),))
+
+
+def _decides_on(rule: Rule, on: int) -> bool:
+    """Whether parameters may be asked for on a day."""
+    if not rule.in_force[0] <= on <= rule.in_force[1]:
+        return False
+    if rule.parameters_at == "event.date":
+        return True
+    if rule.period_kind == "once":
+        return rule.day(rule.parameters_at, ONCE) == on
+    return rule.day(rule.parameters_at, period_with(rule.period_kind, on)) == on
+
+
+def _parameter(root: Node, rule: Rule, path: Path, node: Node) -> Iterator[Mutation]:
+    starts = {key: day(date.fromisoformat(key)) for key in node.at("from").value}
+    for by, keys in _entries(node, "by"):
+        texts = [str(item.value) for item in keys.value]
+        for index in range(len(texts) - 1):
+            for first, second in shifted_keys(texts[index], texts[index + 1]):
+                yield Mutation((Edit((*path, "by", by, index), first), Edit((*path, "by", by, index + 1), second)))
+    held = {max((start for start in starts.values() if start <= on), default=None) for on in _segments(rule)}
+    for key, start in starts.items():
+        place: Path = (*path, "from", key)
+        yield from _shifted_days(rule, place, start, is_key=True)
+        if start in held:
+            value = root.at(*place)
+            yield from _values(root, (*place, "value") if isinstance(value.value, dict) else place)
+
+
+def _segments(rule: Rule) -> tuple[int, ...]:
+    """The first days of the stretches of time that some decision can be made in."""
+    if rule.period_kind == "once" and rule.parameters_at != "event.date":
+        return (rule.segments[rule.segment(rule.day(rule.parameters_at, ONCE))],)
+    return rule.segments
+
+
+def _step(root: Node, rule: Rule, path: Path) -> Iterator[Mutation]:
+    node = root.at(*path)
+    kinds: dict[str, tuple[Path, ...]] = {
+        "is": ((),),
+        "taper": (("of",), ("above",), ("rate",), ("each", "size"), ("each", "count"), ("from",), ("until",), ("take",), ("spread",)),
+        "spread": (("of",), ("remainder",), ("to",)),
+        "floor": ((),),
+        "cap": ((),),
+    }
+    for key, inner in kinds.items():
+        for rest in inner:
+            place: Path = (*path, key, *rest)
+            if key in node.value and root.at(*place) is not root.at(*place[:-1]):
+                yield from _values(root, place) if root.at(*place).value in _SWAPPED else _expressions(root, place)
+    if "scale" in node.value:
+        for index in range(len(node.at("scale", "brackets").value)):
+            for key in ("above", "rate"):
+                yield from _expressions(root, (*path, "scale", "brackets", index, key))
+    if "table" in node.value:
+        for index, row in enumerate(_listed(node.at("table", "rows"))):
+            yield from _row(root, (*path, "table", "rows", index), row)
+    term = rule.steps[int(path[-1])].term
+    if "round" in node.value and not (term.args[0].den == 1 and term.value == 1):
+        mode = node.at("round", "mode").value
+        yield from (Mutation((Edit((*path, "round", "mode"), other),)) for other in _MODES if other != mode)
+
+
+def _listed(node: Node) -> list[Node]:
+    return node.value if isinstance(node.value, list) else []
+
+
+def _row(root: Node, path: Path, row: Node) -> Iterator[Mutation]:
+    for name, cell in _entries(row, "when"):
+        for place in [(*path, "when", name, index) for index in range(len(cell.value))] if isinstance(cell.value, list) else [(*path, "when", name)]:
+            text = str(root.at(*place).value)
+            yield from (Mutation((Edit(place, other),)) for other in ([_SWAPPED[text]] if text in _SWAPPED else key_slips(text)))
+    yield from _expressions(root, (*path, "gives"))
