@@ -152,7 +152,8 @@ class Definitions:
             except ValueError as error:
                 self.bad((*path, "if_missing", "assume"), str(error))
         at, accept = fact.at or self.doc.decides.parameters_at, tuple(fact.accept)
-        facts[name] = RuleFact(name, fact.type, fact.from_, at, year, fact.per or "", accept, bounds, one_of, assume, fact.max_age, spec.meaning)
+        facts[name] = RuleFact(name, fact.type, fact.from_, at, year, fact.per or "", accept, bounds, one_of, assume, fact.max_age, spec.meaning,
+                               words=fact.words)  # fmt: skip
         try:
             names[name] = self.fact_term(facts[name], kind)
         except Refused as refused:
@@ -185,6 +186,9 @@ class Definitions:
                 break
             if spec.one_of and value not in spec.one_of:
                 self.unknown((*path, "one_of", index), f"{fact.from_} is never", value, spec.one_of)
+        for value in fact.words:
+            if value not in chosen:
+                self.unknown((*path, "words", value), f"{path[-1]!r} is never", value, chosen, key=True)
         if fact.type == "ratio":
             for value in chosen:
                 try:

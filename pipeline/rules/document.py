@@ -79,6 +79,8 @@ class Fact(_Part):
     accept: list[Status] = ["final"]
     range: Scalar | None = None
     one_of: list[Scalar] = []
+    words: dict[str, Words] = {}
+    """What people call the values of a text, each by language; the value with blanks if left out."""
     if_missing: Missing = IfMissing(assume=None)
     max_age: Age | None = None
 

@@ -13,7 +13,7 @@ from pipeline.facts import day_date
 from pipeline.texts import ENGLISH, Language, capital, has_language, message
 
 from .evaluate import DECISIONS, GRANTED, REFUSED, UNDETERMINED
-from .figures import Facts, Row, assumed, fact_text, step_text, used_laws, used_values
+from .figures import Facts, Row, assumed, choice_text, fact_text, step_text, used_laws, used_values
 from .periods import Period
 from .phrases import Phrases
 from .remedies import Remedy, remedies
@@ -181,6 +181,10 @@ class _Saying:
     def title(self, name: str) -> str:
         return self.language.words(self.rule.titles.get(name, {})) or name.replace("_", " ")
 
+    def choice(self, value: str) -> str:
+        fact = next((fact for fact in self.rule.facts if value in fact.words), None)
+        return choice_text(fact, value, self.language) if fact else value.replace("_", " ")
+
     def headline(self) -> str:
         benefit = self.language.words(self.rule.title) + ("" if self.period.kind == "once" else f", {self.period_text}")
         decision = self.row["decision"]
@@ -205,7 +209,7 @@ class _Saying:
         if has_language(words, self.language.code):
             text = _filled(self.language.words(words), self._names())
             return capital(text) if self.subject == self.language.tell("the person") else text
-        what = title or Phrases(self.language, self.title).expression(item.text)
+        what = title or Phrases(self.language, self.title, self.choice).expression(item.text)
         outcome = {"yes": message("yes"), "no": message("no")}.get(state, message("not known"))
         return capital(f"{what}: {self.language.tell(outcome)}.")
 
@@ -227,7 +231,7 @@ class _Saying:
         laws = dict(used_laws(self.rule, step.term, self.facts, self.period, self.event_day))
         used = used_values(self.rule, step.term, self.facts, self.row, self.period, self.event_day, self.language)
         figures = tuple(Figure(name, self.title(name), text, laws.get(name, "")) for name, text in used)
-        phrases, law = Phrases(self.language, self.title), step.law
+        phrases, law = Phrases(self.language, self.title, self.choice), step.law
         written = self.rule.written.get(step.id)
         text = phrases.step(written) if written is not None else step.text
         grid = self.rule.grids.get(step.id)

@@ -27,7 +27,12 @@ def fact_text(rule: Rule, fact: RuleFact, value: int | bool | str | None, langua
         return language.day(int(value))
     if fact.type == "percent":
         return language.percent(Fraction(int(value), 100))
-    return value.replace("_", " ") if isinstance(value, str) else language.number(int(value))
+    return choice_text(fact, value, language) if isinstance(value, str) else language.number(int(value))
+
+
+def choice_text(fact: RuleFact, value: str, language: Language = ENGLISH) -> str:
+    """What people call a value of a text fact."""
+    return language.words(fact.words.get(value, {})) or value.replace("_", " ")
 
 
 def term_text(rule: Rule, term: Term, value: Fraction | str | bool | None, language: Language = ENGLISH) -> str:

@@ -38,10 +38,10 @@ _ROUNDED = {
 
 
 class Phrases:
-    """Says the expressions of one rule in one language; `title` gives the title of a name."""
+    """Says the expressions of one rule in one language; `title` gives the title of a name, `choice` what people call a text."""
 
-    def __init__(self, language: Language, title: Title) -> None:
-        self.language, self.title = language, title
+    def __init__(self, language: Language, title: Title, choice: Title) -> None:
+        self.language, self.title, self.choice = language, title, choice
 
     def expression(self, text: str) -> str:
         """An expression, or a written number."""
@@ -142,7 +142,7 @@ class Phrases:
         text = text.strip()
         if is_number(text):
             return self.language.number(read_number(text))
-        return self._day(text) or text.replace("_", " ")
+        return self._day(text) or self.choice(text)
 
     def _day(self, text: str) -> str:
         try:
@@ -168,7 +168,7 @@ class Phrases:
 
     def _constant(self, node: ast.Constant) -> str:
         if isinstance(node.value, str):
-            return node.value.replace("_", " ")
+            return self.choice(node.value)
         return self.language.number(Fraction(str(node.value)))
 
     def _operation(self, node: ast.BinOp) -> str:

@@ -49,6 +49,8 @@ class RuleFact:
     max_age_days: int | None = None
     meaning: str = ""
     aggregate: Aggregate | None = None
+    words: Mapping[str, Mapping[str, str]] = field(default_factory=dict, compare=False)
+    """What people call the values of a text, by language."""
 
     @property
     def if_missing(self) -> str:

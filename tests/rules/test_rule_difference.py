@@ -49,7 +49,7 @@ def test_a_document_does_not_differ_from_itself_written_otherwise(path, catalogu
 
 
 def test_steps_in_another_order_are_told(catalogue):
-    full = "    - {id: full, is: rate, law: P1}\n"
+    full = next(line + "\n" for line in CHILD.splitlines() if "{id: full" in line)
     reduction = next(line + "\n" for line in CHILD.splitlines() if "{id: reduction" in line)
     found = changes(load_rule(CHILD, catalogue), load_rule(CHILD.replace(full + reduction, reduction + full), catalogue))
     assert [str(change) for change in found] == ["the order of the steps: full, reduction, net -> reduction, full, net"]
