@@ -83,7 +83,8 @@ class Country:
         """Parents follow from their oldest child; couples are drawn by the older one, who is the head."""
         ages, first = self.shares.ages, Draws(self.seed, "person", pl.col("first"))
         child = (pl.col("oldest_child") - pl.col("child") * pl.col("gap")).abs()
-        mother = pl.col("oldest_child") + 19 + first.below("mother 1", 12) + first.below("mother 2", 12)
+        eldest = pl.max_horizontal("oldest_child", (pl.col("children") - 1) * pl.col("gap") - pl.col("oldest_child"))
+        mother = eldest + 19 + first.below("mother 1", 12) + first.below("mother 2", 12)
         older = pl.when(pl.col("children") > 0).then(mother + first.below("father", 7)).otherwise(self._age(first, "couple", ages.couple))
         younger = pl.when(pl.col("children") > 0).then(mother).otherwise(older - first.below("younger 1", 5) - first.below("younger 2", 5))
         other = self._age(draws, "others", ages.others)

@@ -28,7 +28,7 @@ class FactColumns:
         asked = [(fact, registries.catalogue[fact.source]) for fact in facts]
         sources = {spec.registry for _, spec in asked}
         days = [pl.when(statement.said).then(statement.told) for statement, registry, _ in self._told if registry.name in sources]
-        self._event_day = pl.max_horizontal(*days, pl.lit(0, pl.Int64)) if days else pl.lit(0, pl.Int64)
+        self._event_day = pl.max_horizontal(*days).fill_null(0) if days else pl.lit(0, pl.Int64)
         self.columns = [column for fact, spec in asked for column in self._columns(fact, spec, question(rule, fact, period, spec))]
         self.event_day = self._event_day.cast(pl.Int64)
 

@@ -42,7 +42,7 @@ class Statement:
 
 def person_statements(country: Country) -> list[Statement]:
     """What is said of persons, an event with a higher sequence later."""
-    return [*_residency(), *_accounts("nemkonto-p", pl.col("since"), country.day, _child_benefit()), *_receipts(country), *_assessments(country)]
+    return [*_residency(country), *_accounts("nemkonto-p", pl.col("since"), country.day, _child_benefit()), *_receipts(country), *_assessments(country)]
 
 
 def household_statements(country: Country) -> list[Statement]:
@@ -71,11 +71,13 @@ def household_name(index: pl.Expr) -> pl.Expr:
     return pl.concat_str(pl.lit("dk-h"), index.cast(pl.String).str.zfill(8))
 
 
-def _residency() -> list[Statement]:
+def _residency(country: Country) -> list[Statement]:
     kind, yes, no = "registry.residency.person.v1", pl.lit(True), pl.lit(False)
 
     def told(sequence: int, said: pl.Expr, on: pl.Expr, **fields: pl.Expr) -> Statement:
-        return Statement(kind, RESIDENCY, "cpr", sequence, pl.col("known") & said, on, {"valid_from": on, "birth_date": pl.col("birth_day"), **fields})
+        registered = pl.max_horizontal(on, pl.lit(country.day - 3_650))
+        stated = {"valid_from": on, "birth_date": pl.col("birth_day"), **fields}
+        return Statement(kind, RESIDENCY, "cpr", sequence, pl.col("known") & said, registered, stated)
 
     now = {
         "resident": yes,
