@@ -1,0 +1,88 @@
+"""Groups of people by one fact: deciles of money, bands of age, values of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import polars as pl
+
+from pipeline.money import money_text
+
+UNKNOWN = "unknown"
+MOST_GROUPS = 100
+"""Groups beyond these, the smallest, are told as one."""
+
+AGE_EDGES = (17, 24, 34, 44, 54, 64, 74, 84)
+_NUMBERS = 12
+
+Kind = Literal["decile", "age", "value"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """How one column divides people. `edges` are the last values of each decile or band but the highest."""
+
+    name: str
+    title: str
+    kind: Kind
+    edges: tuple[int, ...] = ()
+    currency: str = ""
+
+    def of(self, column: pl.Series) -> pl.Series:
+        """The group of each row, null where the fact is unknown."""
+        if self.kind == "value":
+            if column.dtype.is_integer():
+                return column.clip(upper_bound=_NUMBERS).cast(pl.Int64).alias(self.name)
+            return column.cast(pl.String).alias(self.name)
+        low = column.cast(pl.Int64)
+        group = pl.Series(self.name, [0], dtype=pl.Int64).new_from_index(0, len(column))
+        for edge in self.edges:
+            group = group + (low > edge).cast(pl.Int64)
+        return group.alias(self.name)
+
+    def label(self, group: int | str | bool | None) -> str:
+        """What people read of a group."""
+        if group is None:
+            return UNKNOWN
+        if self.kind == "decile":
+            index = int(group)
+            span = f"up to {self._amount(self.edges[index])}" if index < len(self.edges) else f"above {self._amount(self.edges[-1])}" if self.edges else "all"
+            return f"{index + 1}: {span}"
+        if self.kind == "age":
+            low, high = (-1, *self.edges)[int(group)] + 1, (*self.edges, None)[int(group)]
+            return f"{low}-{high}" if high is not None else f"{low} or older"
+        if isinstance(group, int) and group == _NUMBERS:
+            return f"{_NUMBERS} or more"
+        return {"true": "yes", "false": "no"}.get(str(group), str(group))
+
+    def order(self, group: int | str | bool | None) -> tuple[bool, int, str]:
+        """Numbers by size, texts by letter, the unknown last."""
+        return group is None, group if isinstance(group, int) else 0, str(group)
+
+    def _amount(self, value: int) -> str:
+        return money_text(value, self.currency) if self.currency else f"{value:,}"
+
+
+def deciles(name: str, title: str, column: pl.Series, currency: str = "") -> Grouping:
+    """Ten groups of as nearly the same size as equal values allow: the edges are values of the column."""
+    known = column.drop_nulls().cast(pl.Int64).sort()
+    edges = [int(known[len(known) * tenth // 10 - 1]) for tenth in range(1, 10) if len(known) * tenth // 10 > 0]
+    return Grouping(name, title, "decile", tuple(sorted(set(edges))), currency)
+
+
+def ages(name: str, title: str) -> Grouping:
+    """Bands of age in full years."""
+    return Grouping(name, title, "age", AGE_EDGES)
+
+
+def values(name: str, title: str) -> Grouping:
+    """A group for each value."""
+    return Grouping(name, title, "value")
+
+
+def folded(labels: Sequence[tuple[str, int]]) -> dict[str, str]:
+    """For each label its own, or the name of all that are too small to be told alone; the sizes are given with them."""
+    kept = {label for label, _ in sorted(labels, key=lambda entry: (-entry[1], entry[0]))[:MOST_GROUPS]}
+    return {label: label if label in kept else "others" for label, _ in labels}
