@@ -10,7 +10,7 @@ import z3  # type: ignore[import-untyped]
 
 from pipeline.rules.rule import Rule, RuleFact
 
-from .arithmetic import Truth, Whole, compared, every, solved
+from .arithmetic import Truth, Whole, compared, every, negated, solved
 from .calendar import Calendar
 from .encode import Texts
 from .findings import Person
@@ -70,6 +70,8 @@ class Question:
             if self.ask(wish, timeout_ms=_ORDINARY_MS) == FOUND:
                 self.add(wish)
                 return
+        if self.ask(negated(held.known), timeout_ms=_ORDINARY_MS) == FOUND:
+            self.add(negated(held.known))
 
     def most(self, number: Whole, high: int, *truths: Truth) -> int | None:
         """The most that a number can be of people of whom this holds, at most `high`; None where that is not decided. Somebody must have been found."""
@@ -95,7 +97,10 @@ def _candidates(rule: Rule, fact: RuleFact, held: Any, texts: Texts) -> Iterator
     if fact.type != "date":
         yield 0
     if fact.type == "money":
-        yield from dict.fromkeys(number for unit in _ROUND_MINOR for number in (held // unit * unit, -(-held // unit) * unit) if number)
+        low, high = fact.range or (held, held)
+        yield from dict.fromkeys(
+            number for unit in _ROUND_MINOR for number in (held // unit * unit, -(-held // unit) * unit) if number and low <= number <= high
+        )
 
 
 def somebody_of(rule: Rule, stretch: Stretch, complete: bool = True) -> Somebody:
