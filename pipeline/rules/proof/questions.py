@@ -86,8 +86,10 @@ class Question:
 
 
 def _candidates(rule: Rule, fact: RuleFact, held: Any, texts: Texts) -> Iterator[Any]:
-    """Values that are ordinary for a fact: that of most tests of the document, nothing, and round ones near what was found."""
+    """Values that are ordinary for a fact: what is assumed, that of most tests of the document, nothing, and round ones near what was found."""
     tested = Counter(case.given[fact.name] for case in rule.tests if case.given.get(fact.name) is not None)
+    if fact.assume is not None:
+        yield texts.number(fact.assume) if isinstance(fact.assume, str) else fact.assume
     if fact.type in ("text", "ratio"):
         yield from (texts.number(str(value)) for value, _ in tested.most_common(1))
         return

@@ -10,6 +10,7 @@ from .checking import check, diff
 from .deciding import evaluate, explain_command
 from .life import activate, approve, keygen, resume, retire, rollback, simulated, submit, suspend
 from .listing import list_rules, schema, show
+from .proving import cliffs, examples, prove
 from .standing import log, restore, status
 from .testing import mutate_command, run_own_tests
 from .writing import new
@@ -24,6 +25,9 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "check": check,
     "test": run_own_tests,
     "mutate": mutate_command,
+    "prove": prove,
+    "examples": examples,
+    "cliffs": cliffs,
     "diff": diff,
     "evaluate": evaluate,
     "explain": explain_command,

@@ -13,9 +13,11 @@ from connectors.rule_files import read_rule
 from pipeline.problems import Malformed, Problem
 from pipeline.rules import run_tests
 from pipeline.rules.difference import changes
+from pipeline.rules.proof import TIMEOUT_S
 from streams.commands.speaking import note, say
 
 from .pointing import pointed
+from .proving import People, Timeout, people_apart
 from .reading import SHIPPED_REGISTRIES, Json, Registries, answer, files_of, read, told
 
 Documents = Annotated[list[Path], typer.Argument(metavar="RULE|FOLDER...", help="Rule documents, or folders of them.")]
@@ -75,10 +77,19 @@ def _counted(number: int, what: str) -> str:
 def diff(
     old: Annotated[Path, typer.Argument(metavar="OLD.yaml", help="A rule document.")],
     new: Annotated[Path, typer.Argument(metavar="NEW.yaml", help="The document that would follow it.")],
+    people: People = False,
+    timeout: Timeout = TIMEOUT_S,
     registries: Registries = SHIPPED_REGISTRIES,
     as_json: Json = False,
 ) -> None:
-    """Say in words what changed between two documents: parameters with their dates and law, conditions, steps, facts and the rest."""
+    """Say in words what changed between two documents: parameters with their dates and law, conditions, steps, facts and the rest.
+
+    With --people also a person for every way in which they decide differently, or the proof that they do not.
+    """
     with told():
-        found = changes(read(old, registries), read(new, registries))
-    answer(as_json, msgspec.to_builtins(found), "\n".join(map(str, found)) or "The documents say the same.")
+        before, after = read(old, registries), read(new, registries)
+        found = changes(before, after)
+        apart, text = people_apart(before, after, timeout) if people else ([], "")
+    said = "\n".join(map(str, found)) or "The documents say the same."
+    document = msgspec.to_builtins(found)
+    answer(as_json, {"changes": document, "people": apart} if people else document, f"{said}\n\n{text}" if people else said)
