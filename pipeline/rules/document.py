@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from .amounts import Amount, Bracket, Each, Rounding, Row, Scale, Spread, Step, Table, Taper
 from .scalars import (
     At,
     BenefitId,
@@ -27,6 +28,12 @@ from .scalars import (
     read_value,
 )
 
+__all__ = [
+    "Aggregate", "Amount", "Approvals", "Bracket", "Budget", "Claim", "Condition", "Corrections", "DatedValue", "Decides", "Document", "Each", "Fact",
+    "IfMissing", "InForce", "Law", "Limits", "Members", "NotEncoded", "Parameter", "Payment", "Rounding", "Row", "Scale", "Spread", "Step", "Table",
+    "Taper", "Test", "document_schema",
+]  # fmt: skip
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
@@ -36,30 +43,40 @@ class InForce(_Part):
     """The days on which the law holds, both included; `to: null` while no end is known."""
 
     from_: Day = Field(alias="from")
+    """The first day."""
     to: EndDay = None
+    """The last day; null while no end is known."""
 
 
 class Law(_Part):
     """A place in the law."""
 
     cite: str
+    """The place as lawyers cite it; explanations and letters name it."""
     url: str = ""
+    """Where it can be read."""
     text: str = ""
+    """What it says, in a sentence."""
 
 
 class Decides(_Part):
     """Whom and for how long one decision is, and which day picks the parameters."""
 
     for_: Literal["person", "household", "business"] = Field(alias="for")
+    """Whom one decision is about, and to whom the money is owed."""
     period: PeriodKind
+    """What one decision is for: the benefit is paid once, or for each month, quarter or year."""
     parameters_at: When
+    """The day whose values of the parameters hold."""
     currency: str = ""
+    """Three letters, such as DKK; it may be left out where all money facts have one."""
 
 
 class IfMissing(_Part):
     """`hold`, or a value to assume."""
 
     assume: Scalar | None
+    """The value that counts where nobody told one."""
 
 
 Missing = Annotated[IfMissing, BeforeValidator(read_missing), WithJsonSchema({"anyOf": [{"const": "hold"}, IfMissing.model_json_schema()]})]
@@ -72,17 +89,27 @@ class Fact(_Part):
     title: Words = {}
     """What people call it, by language; the name with blanks if left out."""
     type: Literal["money", "number", "percent", "years", "date", "yes_no", "text", "ratio"]
+    """What it is; years are counted from a date to the day asked."""
     from_: str = Field(alias="from")
+    """The registry's fact, such as residency.birth_date."""
     at: At | None = None
+    """The day asked for; decides.parameters_at where left out."""
     year: Scalar | None = None
+    """The calendar year asked for, instead of a day: a number or period.year."""
     per: Per | None = None
+    """Of money: for how long the amount is."""
     accept: list[Status] = ["final"]
+    """The statuses that count."""
     range: Scalar | None = None
+    """The lowest and the highest value, such as 0..130; what lies outside is unknown. The registry's where left out."""
     one_of: list[Scalar] = []
+    """Of text and ratio: the values there are; any other is unknown. The registry's where left out."""
     words: dict[str, Words] = {}
     """What people call the values of a text, each by language; the value with blanks if left out."""
     if_missing: Missing = IfMissing(assume=None)
+    """What becomes of the decision where nobody told the fact."""
     max_age: Age | None = None
+    """How old the event that told it may be."""
 
 
 class DatedValue(_Part):
@@ -121,124 +148,17 @@ class Condition(_Part):
     """A condition or an exclusion, with its law and its sentences."""
 
     id: Name
+    """A name for it, which decisions and tests say."""
     title: Words = {}
     """What people call it, by language; the id with blanks if left out."""
     when: Scalar
+    """An expression that is yes or no."""
     law: str = ""
+    """The place in the law that says so."""
     held: Words = {}
     """The sentence where it holds, by language: "{subject} is {age}." names the subject, the period, its days, facts, parameters and steps."""
     not_held: Words = {}
     """The sentence where it does not hold, by language."""
-
-
-class Each(_Part):
-    """The steps in which an excess counts."""
-
-    size: Scalar
-    """How much one step is: an amount, or a parameter."""
-    count: Literal["started", "full"]
-    """Whether a step counts when it is started or when it is full."""
-
-
-class Taper(_Part):
-    """What an income takes off: a rate of the part above a limit, an amount for each step of it, or an amount over a range."""
-
-    of: Scalar
-    """The income that is looked at: an expression."""
-    above: Scalar | None = None
-    """The limit above which it counts: an amount, or an expression."""
-    rate: Scalar | None = None
-    """The share of the part above the limit: 5 %, or an expression."""
-    each: Each | None = None
-    """Counts the part above the limit in whole steps."""
-    from_: Scalar | None = Field(alias="from", default=None)
-    """The income up to which nothing is taken: an amount, or a parameter."""
-    until: Scalar | None = None
-    """The income from which all of `take` is taken: an amount, or a parameter."""
-    take: Scalar | None = None
-    """What each step takes, or what is taken at the end of the range: an amount, or an expression."""
-    spread: Whole | None = None
-    """Over how many payments it is taken."""
-
-
-class Bracket(_Part):
-    """A bracket of a scale: the part of the income above its limit, up to the next bracket."""
-
-    above: Scalar
-    """Where the bracket begins: an amount, or a parameter."""
-    rate: Scalar
-    """The share of the part in the bracket: 5 %, or an expression."""
-
-
-class Scale(_Part):
-    """A marginal scale: each bracket's rate on the part of the income in it."""
-
-    of: Scalar
-    """The income that is looked at: an expression."""
-    brackets: list[Bracket] = Field(min_length=1, max_length=32)
-    """From the lowest to the highest."""
-
-
-class Row(_Part):
-    """A row of a table: for whom it holds, and what it gives."""
-
-    when: dict[Name, Scalar | list[Scalar]] = {}
-    """Of each fact or earlier step its values: 3, 0-2, 0..<10_000, 15.., a text, yes, no, or a list of them. Who is not named does not matter."""
-    gives: Scalar
-    """A written value of the table's type, or an expression."""
-    law: str = ""
-    """The place in the law that says so."""
-
-
-class Table(_Part):
-    """Rows with conditions on facts and a value each, without gaps."""
-
-    type: Literal["money", "number", "percent", "ratio"]
-    """What the rows give."""
-    per: Per | None = None
-    """Of money: for how long the amount is."""
-    hit: Literal["only_one", "first"]
-    """Whether rows may not overlap, or the first that holds counts."""
-    rows: list[Row] = Field(min_length=1)
-
-
-class Spread(_Part):
-    """What one period has of an amount per year or quarter; the parts add up to the whole."""
-
-    of: Scalar
-    """The whole: an amount per year or quarter in whole minor units."""
-    remainder: Literal["first", "last"]
-    """The period of the year or quarter that has what equal parts leave."""
-    to: Scalar | None = None
-    """The multiple down to which each part is rounded; the smallest unit of the currency where left out."""
-
-
-class Rounding(_Part):
-    """To which multiple, and what becomes of a half: away from zero; `up` is away from zero, `down` towards it."""
-
-    to: Scalar
-    mode: Literal["half_up", "up", "down"]
-
-
-class Step(_Part):
-    """One step of the amount: an expression or one of the blocks, then floor, cap and round, in this order."""
-
-    id: Name
-    title: Words = {}
-    """What people call it, by language; the id with blanks if left out."""
-    is_: Scalar | None = Field(alias="is", default=None)
-    """An expression."""
-    taper: Taper | None = None
-    table: Table | None = None
-    scale: Scale | None = None
-    spread: Spread | None = None
-    floor: Scalar | None = None
-    """The least the step can be: an amount, or an expression."""
-    cap: Scalar | None = None
-    """The most the step can be: an amount, or an expression."""
-    round: Rounding | None = None
-    law: str = ""
-    """The place in the law that says so."""
 
 
 class Members(_Part):
@@ -281,61 +201,74 @@ class Aggregate(_Part):
     """The place in the law that says so."""
 
 
-class Amount(_Part):
-    """How the amount is calculated, and which step is paid."""
-
-    steps: list[Step] = Field(min_length=1)
-    pay: Name
-
-
 class Budget(_Part):
     """What may be spent, and what happens when it is reached."""
 
     amount: Scalar
+    """The money there is."""
     per: Literal["year", "once"]
+    """For how long it must last."""
     when_reached: Literal["stop_and_ask"]
+    """What happens then: orders are held and a person is asked."""
 
 
 class Limits(_Part):
     """Limits on what leaves without a person's eye."""
 
     budget: Budget | None = None
+    """What may be spent on the benefit."""
     review_above: Scalar | None = None
+    """An order above this amount is held until a person has looked at it."""
 
 
 class Payment(_Part):
     """When and to whom money leaves."""
 
     date: Day | None = None
+    """The day of payment of a benefit paid once; it is what payment.date means."""
     schedule: str = ""
+    """The days of payment of a benefit per period, as RFC 5545 writes them."""
     closed_day: Literal["before", "after"] = "after"
+    """Where a payment goes that falls on a day on which banks are closed."""
     calendar: str = ""
+    """Whose bank days count, such as DK."""
     to: list[Literal["self", "guardian", "household.head"]] = ["self"]
+    """Who receives the money: the first that exists."""
     channel: list[Literal["account", "waiting_account", "letter"]] = ["account"]
+    """How it is paid: the first way that is open."""
 
 
 class Corrections(_Part):
     """What happens when a later decision differs from what was paid."""
 
     too_little: Literal["pay_difference", "nothing"] = "pay_difference"
+    """Where more is owed than was ordered."""
     too_much: Literal["claim", "nothing"] = "claim"
+    """Where less is owed than was ordered: a claim stands in the books, and is never collected by itself."""
 
 
 class NotEncoded(_Part):
     """A part of the law that this document leaves to people."""
 
     law: str
+    """The place in the law."""
     what: str
+    """What it says."""
     handled: Literal["manual", "not_at_all"]
+    """Whether people see to it, or nobody does."""
 
 
 class Test(_Part):
     """A case with its outcome. `given` holds facts by name, `members` and `period`; `expect` the decision, amount, missing, refused_by and steps."""
 
     name: str
+    """What the case shows, as a sentence."""
     given: dict[str, Given]
+    """Facts by name (left out or `unknown`: unknown), `period`, `event_date`, and `members`, a list with the facts of each."""
     expect: dict[str, Scalar | list[Scalar]]
+    """`decision`, `amount`, any step by its id, `missing` (facts) and `refused_by` (conditions)."""
     source: str = ""
+    """Who published the figure."""
 
 
 class Claim(_Part):
@@ -363,7 +296,9 @@ class Approvals(_Part):
     """Who must approve before the rule pays."""
 
     need: dict[Name, Whole] = {}
+    """How many people of each role."""
     author_may_approve: YesNo = False
+    """Whether the author may be one of them."""
 
 
 class Document(_Part):
@@ -371,26 +306,47 @@ class Document(_Part):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, title="Benefit rule")
     format: Literal["benefit-rule/1"]
+    """The version of this language."""
     benefit: BenefitId
+    """The benefit's stable id, part of every order's key: small letters, digits and -, at most 40."""
     title: dict[str, str] = Field(min_length=1)
+    """The name of the benefit, by language."""
     owner: str = ""
+    """The unit that answers for the document."""
     in_force: InForce
+    """The days on which the law holds."""
     law: dict[str, Law] = Field(min_length=1)
+    """The places in the law, each under a key that other parts of the document name."""
     decides: Decides
+    """Whom and for how long one decision is."""
     facts: dict[Name, Fact] = {}
+    """The facts of the subject that the rule reads."""
     members: Members | None = None
+    """Of a rule for households: the members, and what is read of each."""
     aggregates: dict[Name, Aggregate] = {}
+    """Facts of the household that are made of its members."""
     parameters: dict[Name, Parameter] = {}
+    """The numbers of the law, by date."""
     eligible_when: list[Condition]
+    """What must hold, all of it; an empty list where everybody is entitled."""
     excluded_when: list[Condition] = []
+    """What must not hold, none of it."""
     amount: Amount
+    """How the amount is calculated."""
     limits: Limits = Limits()
+    """Limits on what leaves without a person's eye."""
     payment: Payment = Payment()
+    """When, to whom and how money leaves."""
     corrections: Corrections = Corrections()
+    """What happens when a later decision differs from what was ordered."""
     not_encoded: list[NotEncoded] = []
+    """The parts of the law that are left to people."""
     claims: list[Claim] = Field(default=[], max_length=32)
+    """What the document says holds of everybody; it is proved."""
     tests: list[Test] = []
+    """Cases with their outcome."""
     approvals: Approvals = Approvals()
+    """Who must approve."""
 
 
 def document_schema() -> dict[str, Any]:
