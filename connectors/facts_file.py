@@ -49,7 +49,7 @@ class FactsFile:
             self._given = pl.scan_parquet(path) if path.suffix.lower() == ".parquet" else READERS[path.suffix.lower()](path).lazy()
             self._schema = dict(self._given.collect_schema())
             self._check_facts()
-            self._wide = self._typed() if self._is_typed() else self._read_whole()
+            self._base, self._facts = self._typed() if self._is_typed() else self._read_whole()
             people = self._check_rows()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise Malformed([Problem(str(path), f"cannot be read: {str(error).splitlines()[0]}", SUFFIXES)]) from None
@@ -63,25 +63,27 @@ class FactsFile:
 
     def chunks(self, columns: Sequence[str]) -> Iterator[Chunk]:
         """Everybody, in the order of the file."""
+        beside = [pl.col(name).alias("by|" + name) for name in columns] + ([pl.col(HOLD)] if HOLD in self._schema else [])
         for first in range(0, self.population.people, self._chunk_rows):
-            wide = self._read(self._wide.slice(first, self._chunk_rows).select([name for name in self._wide_names() if "|" in name]))
-            beside = self._given.slice(first, self._chunk_rows).select(*columns, *([HOLD] if HOLD in self._schema else [])).collect()
-            holds = beside.get_column(HOLD).cast(pl.String).fill_null(PAYABLE) if HOLD in self._schema else None
+            table = self._base.slice(first, self._chunk_rows).select(*self._facts, *beside).collect()
+            wide = self._sides(table)
+            holds = table.get_column(HOLD).cast(pl.String).fill_null(PAYABLE) if HOLD in self._schema else None
             certain = {str(name): wide[name] for name in ("final", "provisional") if name in wide}
-            yield Chunk(first, wide["candidate"], wide.get("active"), beside.select(columns), holds, certain)
+            by = pl.DataFrame([table.get_column("by|" + name).alias(name) for name in columns])
+            yield Chunk(first, wide["candidate"], wide.get("active"), by, holds, certain)
 
     def column(self, name: str) -> pl.Series:
         """A column of everybody."""
-        own = _WIDE["candidate"] + name
-        wanted = self._wide.select(pl.col(own).alias(name)) if own in self._wide_names() else self._given.select(name)
-        return wanted.collect().get_column(name)
+        own = {column.meta.output_name(): column for column in self._facts}.get(_WIDE["candidate"] + name, pl.col(name))
+        return self._base.select(own.alias(name)).collect().get_column(name)
 
     def rows(self, rows: Sequence[int]) -> Rows:
         """Some people by their rows."""
         wanted = pl.DataFrame({"row|": list(rows)}, schema={"row|": pl.UInt32})
-        both = pl.concat([self._given.select(pl.col("subject").cast(pl.String)), self._wide], how="horizontal").with_row_index("row|")
-        found = wanted.join(both.filter(pl.col("row|").is_in(list(set(rows)))).collect(), on="row|", how="left", maintain_order="left")
-        parts = self._read(found.lazy())
+        numbered = self._base.with_row_index("row|").filter(pl.col("row|").is_in(list(set(rows))))
+        held = numbered.select("row|", pl.col("subject").cast(pl.String), *self._facts).collect()
+        found = wanted.join(held, on="row|", how="left", maintain_order="left")
+        parts = self._sides(found)
         return Rows(found.get_column("subject").to_list(), parts["candidate"], parts.get("active"))
 
     def row_of(self, subject: str) -> int:
@@ -111,13 +113,7 @@ class FactsFile:
 
     def _check_rows(self) -> int:
         """How many people there are; each has a row, and what is said of holds and statuses is known."""
-        subject = pl.col("subject")
-        people, nulls, apart = self._given.select(people=pl.len(), nulls=subject.null_count(), apart=subject.n_unique()).collect().row(0)
-        problems = []
-        if nulls:
-            problems.append(Problem("subject", f"{nulls:,} rows have no subject"))
-        elif apart < people:
-            problems.append(Problem("subject", f"{people - apart:,} rows have a subject that another row has", "Give each subject one row."))
+        people, problems = self._check_subjects()
         known = {HOLD: [PAYABLE, *(reason.value for reason in HoldReason)]} | {name: list(STATUSES) for name in self._schema if name.endswith(STATUS)}
         for name in (name for name in known if name in self._schema):
             said = self._given.select(pl.col(name).cast(pl.String).unique()).collect().get_column(name).drop_nulls().sort().to_list()
@@ -126,7 +122,18 @@ class FactsFile:
                 problems.append(Problem(name, f"{value!r} is not known here{', ' + near if near else ''}", f"Known: {', '.join(filter(None, known[name]))}."))
         if problems:
             raise Malformed(problems)
-        return int(people)
+        return people
+
+    def _check_subjects(self) -> tuple[int, list[Problem]]:
+        """Counts the rows; in a file sorted by subject it is seen at once that no two have the same."""
+        subject = pl.col("subject").cast(pl.String)
+        people, nulls, sorted_ = self._base.select(people=pl.len(), nulls=subject.null_count(), rising=(subject > subject.shift(1)).sum()).collect().row(0)
+        if nulls:
+            return people, [Problem("subject", f"{nulls:,} rows have no subject")]
+        apart = people if sorted_ == people - 1 else self._base.select(subject.n_unique()).collect().item()
+        if apart == people:
+            return people, []
+        return people, [Problem("subject", f"{people - apart:,} rows have a subject that another row has", "Give each subject one row.")]
 
     # How its columns become facts.
 
@@ -136,16 +143,16 @@ class FactsFile:
         dates = all(self._schema.get("event_date") == pl.Date for rule in self._rules.values() if rule.needs_event_day)
         return dates and all(_fits(fact, self._schema[fact.name]) for fact in facts)
 
-    def _typed(self) -> pl.LazyFrame:
+    def _typed(self) -> tuple[pl.LazyFrame, list[pl.Expr]]:
         """The facts of each rule as expressions over the file's columns."""
         columns: list[pl.Expr] = []
         for side, rule in self._rules.items():
             columns += [expression.alias(_WIDE[side] + fact.name) for fact in rule.facts for expression in [_taken(fact, self._schema[fact.name])]]
             if rule.needs_event_day:
                 columns.append(pl.col("event_date").cast(pl.Int32).cast(pl.Int64).alias(f"{_WIDE[side]}event_day"))
-        return self._with_statuses(self._given, columns)
+        return self._given, self._with_statuses(columns)
 
-    def _read_whole(self) -> pl.LazyFrame:
+    def _read_whole(self) -> tuple[pl.LazyFrame, list[pl.Expr]]:
         """The facts of each rule, read once as its document types them."""
         given = self._given.collect()
         self._given = given.lazy()
@@ -153,11 +160,10 @@ class FactsFile:
         for side, rule in self._rules.items():
             table = fact_table(rule, given).drop("subject")
             parts.append(table.rename({name: _WIDE[side] + name for name in table.columns}))
-        statuses = given.select([name for name in self._schema if name.endswith(STATUS)])
-        wide = pl.concat([*parts, statuses], how="horizontal")
-        return self._with_statuses(wide.lazy(), [pl.col(name) for part in parts for name in part.columns])
+        wide = pl.concat([*parts, given], how="horizontal")
+        return wide.lazy(), self._with_statuses([pl.col(name) for part in parts for name in part.columns])
 
-    def _with_statuses(self, frame: pl.LazyFrame, columns: Sequence[pl.Expr]) -> pl.LazyFrame:
+    def _with_statuses(self, columns: Sequence[pl.Expr]) -> list[pl.Expr]:
         """Facts of a status that does not count are unknown; the candidate's also as they are if only final ones, or all, count."""
         by_name = {column.meta.output_name(): column for column in columns}
         told = [name.removesuffix(STATUS) for name in self._schema if name.endswith(STATUS)]
@@ -171,14 +177,10 @@ class FactsFile:
                 if side == "candidate":
                     by_name[_WIDE["final"] + fact.name] = pl.when(status == "final").then(every).alias(_WIDE["final"] + fact.name)
                     by_name[_WIDE["provisional"] + fact.name] = every.alias(_WIDE["provisional"] + fact.name)
-        return frame.select(list(by_name.values()))
+        return list(by_name.values())
 
-    def _wide_names(self) -> list[str]:
-        return self._wide.collect_schema().names()
-
-    def _read(self, frame: pl.LazyFrame) -> dict[str, pl.DataFrame]:
+    def _sides(self, table: pl.DataFrame) -> dict[str, pl.DataFrame]:
         """Facts by side; a side of fewer or more statuses has the candidate's other facts as they are."""
-        table = frame.collect()
         parts: dict[str, pl.DataFrame] = {}
         for side, prefix in _WIDE.items():
             names = [name for name in table.columns if name.startswith(prefix)]

@@ -23,7 +23,8 @@ _PERCENT = 20
 """A change is large where it is more than one part in so many (5 %) of what it is measured by."""
 
 _NEWLY_IN, _NEWLY_OUT, _UNDETERMINED = (CHANGES.index(name) for name in ("newly_in", "newly_out", "undetermined"))
-_CODES = 8
+_CODES, _ALL = 8, 64
+"""A row's code is its change times `_CODES` and its band; all codes are below `_ALL`."""
 
 
 class Side(NamedTuple):
@@ -84,12 +85,11 @@ class Comparison:
         both = self._decided(chunk)
         difference, code = both.difference, self._code(chunk, both)
         minor = [both.active.get_column("amount_minor").alias("active"), both.candidate.get_column("amount_minor").alias("candidate")]
-        counted = pl.DataFrame([code, *minor])
-        _add(self._codes, counted, "code")
-        for sums, grouping in zip(self._groups, self.groupings, strict=True):
-            _add(sums, counted.with_columns(grouping.of(chunk.columns.get_column(grouping.name)).alias("group")), "group", "code")
         cells = both.active.get_column("decision") * 4 + both.candidate.get_column("decision")
-        _add(self._cells, counted.with_columns(cells.alias("cell")), "cell")
+        counted = pl.DataFrame([code, *minor, cells.alias("cell")])
+        _add(self._codes, counted, "code")
+        _add(self._cells, counted, "cell")
+        self._add_groups(chunk, counted)
         self._causes(counted, both, code)
         if chunk.holds is not None:
             self._add_holds(counted, chunk.holds)
@@ -132,6 +132,19 @@ class Comparison:
             yearly = _PERCENT * PERIODS_A_YEAR[self.candidate.period.kind]
             return chunk.candidate.get_column(self.income).cast(pl.Int64).fill_null(0).clip(lower_bound=0) // yearly
         return both.active.get_column("amount_minor") // _PERCENT
+
+    def _add_groups(self, chunk: Chunk, counted: pl.DataFrame) -> None:
+        """Every grouping in one pass over the rows, by the number of the group and the code together."""
+        code = counted.get_column("code").cast(pl.Int64)
+        divided = [grouping.of(chunk.columns.get_column(grouping.name)) for grouping in self.groupings]
+        keys = counted.with_columns((group * _ALL + code).alias(f"key{index}") for index, (group, _) in enumerate(divided)).lazy()
+        sums = _exact_sums(counted)
+        found = pl.collect_all([keys.group_by(f"key{index}").agg(pl.len(), *sums) for index in range(len(divided))])
+        for groups, (_, names), rows in zip(self._groups, divided, found, strict=True):
+            for key, *held in rows.iter_rows():
+                number, of = divmod(key, _ALL)
+                group = None if number < 0 else number if names is None else names[number]
+                _put(groups, (group, of), held)
 
     def _causes(self, counted: pl.DataFrame, both: Both, code: pl.Series) -> None:
         change = code // _CODES
@@ -236,15 +249,22 @@ def _exact_sum(column: pl.Series) -> int:
     return int(column.sum()) if largest * len(column) < 2**63 else sum(column.to_list())
 
 
+def _exact_sums(counted: pl.DataFrame) -> list[pl.Expr]:
+    """The sums of both amounts; in 128 bits where 64 might not do."""
+    bounds = [abs(int(value or 0)) for name in ("active", "candidate") for value in (counted.get_column(name).min(), counted.get_column(name).max())]  # type: ignore[arg-type]
+    wide = max(bounds) * counted.height >= 2**63
+    return [(pl.col(name).cast(pl.Int128) if wide else pl.col(name)).sum() for name in ("active", "candidate")]
+
+
 def _add(sums: _Sums, counted: pl.DataFrame, *keys: str) -> None:
-    minor = [counted.get_column(name) for name in ("active", "candidate")]
-    wide = any(max(abs(int(column.max() or 0)), abs(int(column.min() or 0))) * len(column) >= 2**63 for column in minor)  # type: ignore[arg-type]
-    exact = [pl.col(name).cast(pl.Int128) if wide else pl.col(name) for name in ("active", "candidate")]
-    for *key, people, active, candidate in counted.group_by(keys).agg(pl.len(), *(column.sum() for column in exact)).iter_rows():
-        held = sums.setdefault(tuple(key), [0, 0, 0])
-        held[0] += people
-        held[1] += active
-        held[2] += candidate
+    for *key, people, active, candidate in counted.group_by(keys).agg(pl.len(), *_exact_sums(counted)).iter_rows():
+        _put(sums, tuple(key), [people, active, candidate])
+
+
+def _put(sums: _Sums, key: tuple[object, ...], more: Sequence[int]) -> None:
+    held = sums.setdefault(key, [0, 0, 0])
+    for index, value in enumerate(more):
+        held[index] += value
 
 
 def _tally(codes: dict[object, list[int]]) -> Tally:

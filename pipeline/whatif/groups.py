@@ -30,17 +30,18 @@ class Grouping:
     edges: tuple[int, ...] = ()
     currency: str = ""
 
-    def of(self, column: pl.Series) -> pl.Series:
-        """The group of each row, null where the fact is unknown."""
+    def of(self, column: pl.Series) -> tuple[pl.Series, dict[int, str] | None]:
+        """The number of each row's group, -1 where the fact is unknown; and what the numbers stand for where they are of texts."""
+        if self.kind == "value" and not column.dtype.is_integer():
+            texts = column.cast(pl.String) if column.dtype not in (pl.String, pl.Categorical, pl.Enum) else column
+            kinds = texts.cast(pl.Categorical) if texts.dtype == pl.String else texts
+            present = kinds.unique().drop_nulls()
+            return kinds.to_physical().cast(pl.Int64).fill_null(-1), dict(zip(present.to_physical().to_list(), present.to_list(), strict=True))
+        whole = column.cast(pl.Int64, strict=False)
         if self.kind == "value":
-            if column.dtype.is_integer():
-                return column.clip(upper_bound=_NUMBERS).cast(pl.Int64).alias(self.name)
-            return column.cast(pl.String).alias(self.name)
-        low = column.cast(pl.Int64)
-        group = pl.Series(self.name, [0], dtype=pl.Int64).new_from_index(0, len(column))
-        for edge in self.edges:
-            group = group + (low > edge).cast(pl.Int64)
-        return group.alias(self.name)
+            return whole.clip(0, _NUMBERS).fill_null(-1), None
+        above = pl.sum_horizontal([(pl.col(column.name) > edge).cast(pl.Int64) for edge in self.edges] or [pl.lit(0)])
+        return pl.DataFrame([whole]).select(pl.when(pl.col(column.name).is_not_null()).then(above).otherwise(-1)).to_series(), None
 
     def label(self, group: int | str | bool | None) -> str:
         """What people read of a group."""
