@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections import Counter, defaultdict
 from datetime import date
 from pathlib import Path
@@ -376,3 +377,15 @@ def test_shares_whose_households_do_not_fill_a_block_are_refused(tmp_path: Path)
     (tmp_path / "population-dk.yaml").write_text(text)
     with pytest.raises(Malformed, match="1,001 members"):
         load_shares(tmp_path / "population-dk.yaml")
+
+
+def test_the_snippet_of_the_documents_runs(load: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [snippet] = re.findall(r"```sh\n(.*?)```", (SHIPPED / "docs/load-testers.md").read_text(), re.DOTALL)
+    (tmp_path / "benefits").symlink_to(SHIPPED / "benefits")
+    monkeypatch.chdir(tmp_path)
+    for line in snippet.splitlines():
+        with pytest.raises(SystemExit) as ended:
+            main(line.split()[1:])
+        assert ended.value.code in (0, None), line
+    assert (tmp_path / "town/expected.json").exists()
+    assert pl.read_parquet(tmp_path / "decided.parquet").height == pl.read_parquet(tmp_path / "facts.parquet").height > 900

@@ -13,7 +13,7 @@ import typer
 from pipeline.problems import Malformed, Problem
 from streams.settings import SHIPPED
 
-from .speaking import AsJson, note, progress_bar, say, say_json
+from .speaking import AsJson, money, note, progress_bar, say, say_json
 
 if TYPE_CHECKING:
     from connectors.synthetic import Country, Made, RuleFacts
@@ -135,11 +135,15 @@ def _tell(made: Made, place: Path | None, kind: str, seconds: float, as_json: bo
     tell(f"{made.persons:,} persons in {made.households:,} households on {made.day}, by seed {made.seed}.")
     if kind == "events":
         tell(f"{events:,} events: " + ", ".join(f"{count:,} {topic}" for topic, count in made.events.items()) + ".")
-    tell("Planted: " + ", ".join(f"{count:,} {name}" for name, count in made.planted.items() if count) + ".")
+    tell("Planted: " + ", ".join(f"{count:,} {_words(name)}" for name, count in made.planted.items() if count) + ".")
     for decided in made.decisions:
-        amount = f"{decided.amount_minor:,} minor units of {decided.currency}"
-        decisions = f"{decided.granted:,} granted, {decided.refused:,} refused, {decided.undetermined:,} undetermined; {amount}"
-        held = ", ".join(f"{count:,} {reason}" for reason, count in decided.held.items())
+        amount = money(decided.amount_minor, decided.currency)
+        decisions = f"{decided.granted:,} granted {amount}, {decided.refused:,} refused, {decided.undetermined:,} undetermined"
+        held = ", ".join(f"{count:,} {_words(reason)}" for reason, count in decided.held.items())
         tell(f"{decided.benefit} {decided.period}: {decisions}" + (f"; held: {held}." if held else "."))
     rate = f"{events / seconds:,.0f} events/s" if kind == "events" else f"{made.persons / seconds:,.0f} persons/s"
     tell(f"Done in {seconds:.1f} s, {rate}, at most {peak_mb:,} MB" + (f"; {place} and expected.json beside." if place is not None else "."))
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
