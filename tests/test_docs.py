@@ -9,12 +9,18 @@ import typer
 
 from connectors.registries import load_registries
 from pipeline.registry import facts_page
+from pipeline.rules.reference import reference_page
 from streams.metrics import catalogue_page
 from streams.settings import Settings, describe, settings_page
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-PAGES = {"docs/metrics.md": catalogue_page, "docs/settings.md": settings_page, "docs/facts.md": lambda: facts_page(load_registries(ROOT / "registries"))}
+PAGES = {
+    "docs/metrics.md": catalogue_page,
+    "docs/settings.md": settings_page,
+    "docs/facts.md": lambda: facts_page(load_registries(ROOT / "registries")),
+    "docs/rules/reference.md": reference_page,
+}
 
 
 @pytest.mark.parametrize("page", PAGES)
