@@ -38,7 +38,10 @@ def _calculation(explanation: Explanation, language: Language) -> Iterator[str]:
     if explanation.decision == "refused":
         return
     for step in explanation.steps:
-        yield f"{capital(step.title)}: {step.value} = {step.text}.{_law(step.law)}"
+        if step.exact is None:
+            yield capital(language.tell("{step} cannot be calculated yet: {text}.", step=step.title, text=step.text)) + _law(step.law)
+        else:
+            yield f"{capital(step.title)}: {step.value} = {step.text}.{_law(step.law)}"
         figures = _figures(step)
         if figures:
             yield "    " + language.tell("with {figures}", figures=figures)

@@ -19,7 +19,7 @@ Title = Callable[[str], str]
 _SIGNS: dict[type[ast.AST], str] = {
     ast.Add: "+", ast.Sub: "−", ast.Mult: "×", ast.Div: "÷", ast.Eq: "=", ast.NotEq: "≠", ast.Lt: "<", ast.LtE: "≤", ast.Gt: ">", ast.GtE: "≥",
 }  # fmt: skip
-_TIGHT = (ast.Name, ast.Attribute, ast.Constant, ast.Call)
+_TIGHT = (ast.Name, ast.Attribute, ast.Constant)
 _DAYS = {
     "period.start": message("the first day of the period"), "period.end": message("the last day of the period"),
     "payment.date": message("the day of payment"), "event.date": message("the day of the event"),
@@ -160,7 +160,8 @@ class Phrases:
 
     def _tight(self, node: ast.expr) -> str:
         text = self._say(node)
-        return text if isinstance(node, _TIGHT) else f"({text})"
+        tight = isinstance(node, _TIGHT) or (isinstance(node, ast.Call) and ast.unparse(node.func) == "date")
+        return text if tight else f"({text})"
 
     def _attribute(self, node: ast.Attribute) -> str:
         text = ast.unparse(node)
@@ -173,8 +174,10 @@ class Phrases:
 
     def _operation(self, node: ast.BinOp) -> str:
         weak = isinstance(node.op, ast.Add | ast.Sub)
-        left = self._say(node.left) if weak and isinstance(node.left, ast.BinOp) else self._tight(node.left)
-        right = self._say(node.right) if isinstance(node.op, ast.Add) and isinstance(node.right, ast.BinOp) else self._tight(node.right)
+        product = isinstance(node.left, ast.BinOp) and isinstance(node.left.op, ast.Mult | ast.Div)
+        left = self._say(node.left) if isinstance(node.left, ast.BinOp) and (weak or product) else self._tight(node.left)
+        strong = isinstance(node.right, ast.BinOp) and isinstance(node.right.op, ast.Mult | ast.Div)
+        right = self._say(node.right) if isinstance(node.right, ast.BinOp) and weak and (strong or isinstance(node.op, ast.Add)) else self._tight(node.right)
         return f"{left} {_SIGNS.get(type(node.op), '?')} {right}"
 
     def _sign(self, node: ast.UnaryOp) -> str:
