@@ -284,6 +284,52 @@ def test_explain_for_people_cites_the_law_and_says_what_lifts_a_hold(payout: Pay
     assert "refused" in payout("explain", "us-abroad").out
 
 
+def test_explain_in_danish_tells_the_decision_the_hold_since_when_and_what_releases_it(payout: Payout):
+    said = payout("explain", "us-no-account", "--language", "da").out
+    assert "bevilget 1.200,00 US$ til us-no-account." in said
+    assert re.search(
+        r"^    Tilbageholdt siden \d+\. \w+ \d{4} [\d.]+ UTC: Personen har ikke anvist en konto\. "
+        r"Udbetalingen frigives, når dette sker: Personen anviser en konto\. Det kan personen gøre\.$",
+        said,
+        re.MULTILINE,
+    )
+    assert "  Justeret bruttoindkomst: 20.000,00 US$. De amerikanske skattemyndigheders årsopgørelser: hændelse tax-us-no-account-1, nr. 1, endelig, " in said
+    held = document(payout("explain", "us-no-account", "--language", "da", "--json"))["orders"][0]["hold"]
+    assert (held["reason"], held["lifter"]) == ("no_account", "person")
+    assert datetime.fromisoformat(held["since"]).tzinfo is not None
+
+
+def test_explain_says_who_could_tell_what_is_unknown_and_why_it_is(payout: Payout):
+    unknown = document(payout("explain", "us-unknown", "--json"))["decisions"][0]["explanation"]["unknown"]
+    assert [(missing["fact"], missing["registry"], missing["teller"]) for missing in unknown] == [
+        ("income", "us-irs", "Income tax assessments of the United States")
+    ]
+    disputed = document(payout("explain", "us-disputed", "--json"))["decisions"][0]["explanation"]["unknown"]
+    assert {missing["why"] for missing in disputed} == {"disputed"}
+    assert "is not known: the registry said two different things under one id. It can be told by: Income tax" in payout("explain", "us-disputed").out
+
+
+def test_explain_says_which_single_fact_would_change_a_refusal(payout: Payout):
+    (change,) = document(payout("explain", "us-abroad", "--json"))["decisions"][0]["explanation"]["changes"]
+    assert (change["fact"], change["value"], change["amount_minor"]) == ("resident", True, 120_000)
+    assert "Resident: yes instead of no. Then 1,200.00 USD would be granted." in payout("explain", "us-abroad").out
+
+
+def test_an_unknown_language_is_refused_with_those_that_there_are(payout: Payout):
+    for arguments in (("explain", PAYABLE[0]), ("trace", order_text(id_of(PAYABLE[0])))):
+        answer = payout(*arguments, "--language", "dk")
+        assert (answer.code, answer.out) == (2, "")
+        assert answer.err == "payout: --language: 'dk' is no language that is spoken here. There are en, da; a file locales/LANGUAGE.po adds one.\n"
+
+
+def test_a_catalogue_in_the_folder_of_locales_makes_another_language(payout: Payout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "xx.po").write_text('msgid "Decisions"\nmsgstr "Beslutninger"\n', encoding="utf-8")
+    monkeypatch.setenv("PAYOUT_LOCALES", str(tmp_path))
+    answer = payout("explain", PAYABLE[0], "--language", "xx")
+    assert (answer.code, answer.err) == (0, "")
+    assert "\nBeslutninger\n" in re.sub("\x1b\\[[0-9;]*m", "", answer.out)
+
+
 def test_a_rule_that_is_wrong_is_named_with_its_file_when_work_starts(payout: Payout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("format: benefit-rule/1\nbenefitt: us-eip1\n", encoding="utf-8")
