@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
+from itertools import repeat
 
 import polars as pl
 
@@ -24,6 +25,7 @@ class ActiveRule:
         self.reader = Reader([question(rule, fact, period, catalogue[fact.source]) for fact in rule.facts])
         self._ages = [(index, fact) for index, fact in enumerate(rule.facts) if fact.type == "years" and catalogue[fact.source].type == "date"]
         self._schema = {"subject": pl.String(), **{fact.name: physical_type(fact) for fact in rule.facts}, "event_day": pl.Int32()}
+        self._told = ["decision", "amount_minor", "missing", "conditions", *(f"step:{step.id}" for step in rule.steps)]
         self._asks_day = rule.needs_event_day or self.reader.needs_event_day
 
     def concerns(self, event: Known) -> bool:
@@ -49,25 +51,14 @@ class ActiveRule:
             answers.append(values)
             sources.append(told)
             event_days.append(event_day)
-        columns = [[subject for subject, _ in histories], *map(list, zip(*answers, strict=True)), event_days]
+        subjects = [subject for subject, _ in histories]
+        columns = [subjects, *map(list, zip(*answers, strict=True)), event_days]
         table = pl.DataFrame([pl.Series(name, column, dtype) for (name, dtype), column in zip(self._schema.items(), columns, strict=True)])
         result = decide(self.rule, table, self.period)
-        steps = [result.get_column(f"step:{step.id}").to_list() for step in self.rule.steps]
-        rows = zip(
-            histories,
-            result.get_column("decision").to_list(),
-            result.get_column("amount_minor").to_list(),
-            result.get_column("missing").to_list(),
-            result.get_column("conditions").to_list(),
-            zip(*steps, strict=True) if steps else [()] * len(histories),
-            answers,
-            sources,
-            strict=True,
-        )
-        return [
-            (subject, decision, amount, encode_receipt(missing, conditions, values_of_steps, values, told))
-            for (subject, _), decision, amount, missing, conditions, values_of_steps, values, told in rows
-        ]
+        decision, amount_minor, missing, conditions, *steps = result.select(self._told).get_columns()
+        steps_of = zip(*[step.to_list() for step in steps], strict=True) if steps else repeat(())
+        receipts = map(encode_receipt, missing.to_list(), conditions.to_list(), steps_of, answers, sources)
+        return list(zip(subjects, decision.to_list(), amount_minor.to_list(), receipts, strict=True))
 
     def _age_day(self, fact: RuleFact, event_day: int) -> int:
         asked = day_asked(self.rule, fact, self.period)

@@ -206,30 +206,40 @@ class Reader:
 
     def read(self, history: History, event_day: int = LAST_DAY) -> tuple[list[Value | None], list[Known | None]]:
         """The answers and the event behind each of them; `event_day` is meant where a question names no day."""
-        events, disputed = standing(history)
         answers, told = self._unknown.copy(), self._untold.copy()
+        events, disputed = (history, _NONE) if len(history) == 1 and not history[0].withdraws else standing(history)
         for event in events:  # in the order of sequence and id, so that the latest word is written last
             registry, values = event.registry, event.values
             for day, timeless, accept, asked in self._told.get(registry, ()):
                 if timeless or event.valid_from <= (event_day if day is None else day) < event.valid_to:
                     accepted = accept is None or event.status in accept
                     for index, name in asked:
-                        if name in values:
-                            answers[index] = values[name] if accepted else None
+                        value = values.get(name)
+                        if value is not None:
+                            answers[index] = value if accepted else None
                             told[index] = event
-            for index, question in self._until.get(registry, ()):
-                ends = values.get(question.until)
-                if ends is not None:
-                    answers[index] = (event_day if question.day is None else question.day) < ends  # type: ignore[operator]
-                    told[index] = event
-                elif told[index] is None:
-                    answers[index], told[index] = True, event
+            if self._until:
+                self._read_until(event, event_day, answers, told)
+        if self._oldest or disputed:
+            self._forget(answers, told, disputed)
+        return answers, told
+
+    def _read_until(self, event: Known, event_day: int, answers: list[Value | None], told: list[Known | None]) -> None:
+        """The questions whether a day lies before a date that the registry may give."""
+        for index, question in self._until.get(event.registry, ()):
+            ends = event.values.get(question.until)
+            if ends is not None:
+                answers[index] = (event_day if question.day is None else question.day) < ends  # type: ignore[operator]
+                told[index] = event
+            elif told[index] is None:
+                answers[index], told[index] = True, event
+
+    def _forget(self, answers: list[Value | None], told: list[Known | None], disputed: set[tuple[str, str]]) -> None:
+        """What is too old or disputed is unknown."""
         for index, oldest_ms in self._oldest:
             teller = told[index]
             if teller is not None and teller.time_ms < oldest_ms:
                 answers[index] = None
-        if disputed:
-            for index, teller in enumerate(told):
-                if teller is not None and (teller.registry, teller.id) in disputed:
-                    answers[index] = None
-        return answers, told
+        for index, teller in enumerate(told if disputed else ()):
+            if teller is not None and (teller.registry, teller.id) in disputed:
+                answers[index] = None

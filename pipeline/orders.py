@@ -7,7 +7,7 @@ neither rule nor account nor event, so that a changed rule, a new account or a r
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import IntEnum, StrEnum
 from functools import lru_cache
 from hashlib import blake2b
@@ -92,9 +92,17 @@ _fresh_identity = blake2b(digest_size=15, person=b"payout-order").copy
 
 def order_id(benefit: str, subject: str, period: str, sequence: int) -> bytes:
     """The 15 bytes that name an order, derived from its key alone: as many as leave room for the attempt in an EndToEndId."""
-    state = _fresh_identity()
-    state.update(f"{benefit}\x1f{subject}\x1f{period}\x1f{sequence}".encode())
-    return state.digest()
+    return order_ids([benefit], [subject], [period], [sequence])[0]
+
+
+def order_ids(benefits: Iterable[str], subjects: Iterable[str], periods: Iterable[str], sequences: Iterable[int]) -> list[bytes]:
+    """The ids of many orders."""
+    identities = []
+    for benefit, subject, period, sequence in zip(benefits, subjects, periods, sequences, strict=False):
+        state = _fresh_identity()
+        state.update(f"{benefit}\x1f{subject}\x1f{period}\x1f{sequence}".encode())
+        identities.append(state.digest())
+    return identities
 
 
 def order_text(identity: bytes) -> str:

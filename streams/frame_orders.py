@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from connectors.store.frames import FrameTransaction, Move
 from pipeline.accounts import ASSIGNMENT, Account, AccountPolicy, check, resolve
 from pipeline.decisions import ActiveRule, Outcome
-from pipeline.entitlements import Decision, Entitlement, NewOrder, settle
+from pipeline.entitlements import Decision, Entitlement, NewOrder, begin, settle
 from pipeline.facts import LAST_DAY, History, Question, Reader
 from pipeline.holds import HoldReason
 from pipeline.ledger import Posting
 from pipeline.observing import DECISIONS, ORDERS_CREATED, ORDERS_CREATED_AMOUNT, Observer
-from pipeline.orders import HeldOrder, Kind, State, Step, fingerprint, order_id
+from pipeline.orders import HeldOrder, Kind, State, Step, fingerprint, order_ids
 
 _OUTCOME = {Decision.REFUSED: "refused", Decision.GRANTED: "granted", Decision.UNDETERMINED: "undetermined"}
 DEATH = "residency.death_date"
@@ -26,6 +26,9 @@ Place = tuple[HoldReason | None, Account | None]
 
 NOWHERE: Place = (HoldReason.NO_ACCOUNT, None)
 _CODE = {reason: reason.value.encode() for reason in HoldReason}
+
+NewRow = tuple[ActiveRule, NewOrder, Entitlement]
+"""A new order, with the rule that asks for it and its entitlement."""
 
 HeldRow = tuple[int, int, int, str]
 """(sequence, amount_minor, steps, reason) of a held order."""
@@ -44,8 +47,8 @@ class FrameOrders:
         self._before: dict[tuple[str, int], Entitlement] = {}
         self._after: dict[tuple[str, int], Entitlement] = {}
         self._held: dict[tuple[str, int], list[HeldRow]] = {}
-        self._new: list[tuple[ActiveRule, NewOrder]] = []
-        self._rows: list[Sequence[int | bytes]] = []
+        self._new: list[NewRow] = []
+        self._columns: Sequence[Sequence[int | bytes]] = ()
         self._moves: dict[tuple[str, int, int], Move] = {}
         self._steps: list[Sequence[int | bytes]] = []
         self._postings: dict[int, Posting] = {}
@@ -83,13 +86,16 @@ class FrameOrders:
             key = subject, period_id
             before = self._before.get(key)
             if before is None:
-                settled = settle(None, subject, period_id, rule_id, decision, amount_minor, receipt)
-            else:
-                held = [HeldOrder(sequence, amount) for sequence, amount, _, _ in self._held.get(key, ())]
-                settled = settle(before, subject, period_id, rule_id, decision, amount_minor, receipt, held)
+                entitlement, order = begin(subject, period_id, rule_id, decision, amount_minor, receipt)
+                self._after[key] = entitlement
+                if order is not None:
+                    self._new.append((rule, order, entitlement))
+                continue
+            held = [HeldOrder(sequence, amount) for sequence, amount, _, _ in self._held.get(key, ())]
+            settled = settle(before, subject, period_id, rule_id, decision, amount_minor, receipt, held)
             self._after[key] = settled.entitlement
             if settled.order is not None:
-                self._new.append((rule, settled.order))
+                self._new.append((rule, settled.order, settled.entitlement))
             if settled.cancel:
                 self._cancel(key, settled.cancel)
             if settled.claim_change_minor:
@@ -154,17 +160,17 @@ class FrameOrders:
         """Resolves payee and account of every order that has not left, and releases those that may."""
         if len(self.rules) > 1:
             self._new.sort(key=lambda entry: (entry[1].subject, entry[0].benefit_period_id))
-        new = [(rule, order, self._place(rule, history_of(order.subject))) for rule, order in self._new]
+        places = [self._place(rule, history_of(order.subject)) for rule, order, _ in self._new]
         waiting = [
             (key[0], self.rules[key[1]], row, self._place(self.rules[key[1]], history_of(key[0])))
             for key in sorted(self._held)
             if key[1] in self.rules
             for row in sorted(self._held[key])
         ]
-        accounts = {account.key() for _, _, (_, account) in new if account} | {account.key() for _, _, _, (_, account) in waiting if account}
+        accounts = {account.key() for _, account in places if account} | {account.key() for _, _, _, (_, account) in waiting if account}
         holders = self.transaction.holders(sorted(accounts)) if accounts else {}
         crowded = {key for key, count in holders.items() if count > self.policy.max_subjects_per_account}
-        self._rows += [self._new_row(rule, order, *self._alone(place, crowded)) for rule, order, place in new]
+        self._columns = self._columns_of_new([self._alone(place, crowded) for place in places] if crowded else places)
         for subject, rule, row, place in waiting:
             self._place_held(subject, rule, row, *self._alone(place, crowded))
         self._account_for_new()
@@ -189,21 +195,38 @@ class FrameOrders:
         account = place[1]
         return (HoldReason.ACCOUNT_SHARED, None) if crowded and account is not None and account.key() in crowded else place
 
-    def _new_row(self, rule: ActiveRule, order: NewOrder, reason: HoldReason | None, account: Account | None) -> Sequence[int | bytes]:
-        above = rule.rule.review_above_minor
-        if reason is None and above is not None and order.amount_minor > above:
-            reason = HoldReason.ABOVE_REVIEW_LIMIT
-        subject, sequence, kind, amount_minor, period_id = order.subject, order.sequence, order.kind, order.amount_minor, rule.benefit_period_id
-        if reason is not None or account is None:
-            self._after[subject, period_id].held += 1
-            state, attempt, seq, held_for, text = State.HELD, 0, 0, _CODE[reason or HoldReason.NO_ACCOUNT], b""
-        else:
-            self.release_seq = seq = self.release_seq + 1
-            state, attempt, held_for, text = State.RELEASED, 1, b"", account.text().encode()
+    def _columns_of_new(self, places: Sequence[Place]) -> Sequence[Sequence[int | bytes]]:
+        """The new orders as columns of `ORDER`; those that may leave get their number in the outbox."""
+        states, attempts, release_seqs, reasons, accounts = [], [], [], [], []
+        release_seq = self.release_seq
+        for (rule, order, entitlement), (reason, account) in zip(self._new, places, strict=True):
+            above = rule.rule.review_above_minor
+            if reason is None and above is not None and order.amount_minor > above:
+                reason = HoldReason.ABOVE_REVIEW_LIMIT
+            if reason is not None or account is None:
+                entitlement.held += 1
+                states.append(State.HELD)
+                attempts.append(0)
+                release_seqs.append(0)
+                reasons.append(_CODE[reason or HoldReason.NO_ACCOUNT])
+                accounts.append(b"")
+            else:
+                release_seq += 1
+                states.append(State.RELEASED)
+                attempts.append(1)
+                release_seqs.append(release_seq)
+                reasons.append(b"")
+                accounts.append(account.text().encode())
+        self.release_seq = release_seq
+        rules, orders = [rule for rule, _, _ in self._new], [order for _, order, _ in self._new]
+        subjects, sequences, amounts_minor = [order.subject for order in orders], [order.sequence for order in orders], [order.amount_minor for order in orders]
+        identities = order_ids([rule.rule.benefit for rule in rules], subjects, [rule.period.label for rule in rules], sequences)
+        says = list(zip([order.kind for order in orders], amounts_minor, [rule.rule.currency for rule in rules], strict=True))
+        prints = {said: fingerprint(*said) for said in set(says)}
         return (
-            self.transaction.shard, period_id, sequence, kind, amount_minor, rule.rule_id, state, state, attempt, 0, seq,
-            order_id(rule.rule.benefit, subject, rule.period.label, sequence), fingerprint(kind, amount_minor, rule.rule.currency),
-            subject.encode(), held_for, text,
+            [self.transaction.shard] * len(orders), [rule.benefit_period_id for rule in rules], sequences, [order.kind for order in orders], amounts_minor,
+            [rule.rule_id for rule in rules], states, states, attempts, [0] * len(orders), release_seqs, identities, [prints[said] for said in says],
+            list(map(str.encode, subjects)), reasons, accounts,
         )  # fmt: skip
 
     def _place_held(self, subject: str, rule: ActiveRule, row: HeldRow, reason: HoldReason | None, account: Account | None) -> None:
@@ -228,11 +251,12 @@ class FrameOrders:
 
     def _account_for_new(self) -> None:
         """Reserves the new orders in the books and reports them, in sums."""
-        sums: dict[tuple[ActiveRule, int], list[int]] = {}
-        for rule, order in self._new:
-            total = sums.setdefault((rule, order.kind), [0, 0])
-            total[0] += 1
-            total[1] += order.amount_minor
+        sums = {
+            (rule, kind): (len(amounts), sum(amounts))
+            for rule in self.rules.values()
+            for kind in Kind
+            if (amounts := [order.amount_minor for of, order, _ in self._new if of is rule and order.kind == kind])
+        }
         for (rule, kind), (count, amount_minor) in sums.items():
             self._posting(rule.benefit_period_id).orders(amount_minor, count)
             name = Kind(kind).name.lower()
@@ -244,7 +268,7 @@ class FrameOrders:
         keys = sorted(self._after)
         self.transaction.add_entitlements([self._after[key] for key in keys if key not in self._before])
         self.transaction.change_entitlements([self._after[key] for key in keys if key in self._before])
-        self.transaction.add_orders(self._rows)
+        self.transaction.add_orders(self._columns)
         self.transaction.move_orders([(key, self._moves[key]) for key in sorted(self._moves)])
         self.transaction.add_steps(self._steps)
         self.transaction.post({period_id: posting.transfers() for period_id, posting in self._postings.items()})

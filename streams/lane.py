@@ -19,7 +19,7 @@ from pipeline.observing import EVENTS_CONSUMED, EVENTS_PROCESSED, FRAME_DURATION
 from pipeline.orders import PASSED, TRANSITIONS, State
 from pipeline.problems import Malformed, Problem
 from pipeline.receipts import Answer, decode_answer
-from pipeline.registry import Registries
+from pipeline.registry import Event, Registries
 
 from .frame_orders import DEATH, FrameOrders, alive_reader
 from .topics import RECEIPTS
@@ -112,37 +112,36 @@ class Lane:
         histories: dict[str, History] = {}
         added: list[tuple[str, bytes]] = []
         changed: list[tuple[str, bytes]] = []
-        asked: dict[int, list[tuple[str, History]]] = {period_id: [] for period_id in self.rules}
+        asked: dict[int, list[str]] = {period_id: [] for period_id in self.rules}
         holders: Holders = ([], [])
-        rules = list(self.rules.items())
         for subject in sorted(events):
             incoming, before = events[subject], kept.get(subject)
-            history_before: History = ()
-            fresh: Sequence[Known] = incoming
-            if before is None and len(incoming) == 1:
-                # By far the most frequent case, and the quickest: a stranger's only event.
+            if before is None and len(incoming) == 1 and incoming[0].type != ASSIGNMENT:
+                # By far the most frequent case, and the quickest: a stranger's only event, which tells of no account and follows no order.
                 history: History = (incoming[0],)
-                counts[Disposition.APPLIED] += 1
+                histories[subject] = history
                 added.append((subject, encode_history(history)))
-            else:
-                history_before = decode_history(before) if before is not None else ()
-                history, dispositions = join(history_before, incoming)
-                for disposition in dispositions:
-                    counts[disposition] += 1
-                if history is history_before:
-                    histories[subject] = history
-                    continue
-                (added if before is None else changed).append((subject, encode_history(history)))
-                fresh = self._fresh(incoming, dispositions)
-                self._note_conflicts(orders, subject, incoming, dispositions)
+                counts[Disposition.APPLIED] += 1
+                continue
+            history_before = decode_history(before) if before is not None else ()
+            history, dispositions = join(history_before, incoming)
             histories[subject] = history
+            for disposition in dispositions:
+                counts[disposition] += 1
+            if history is history_before:
+                continue
+            (added if before is None else changed).append((subject, encode_history(history)))
+            fresh = self._fresh(incoming, dispositions)
+            self._note_conflicts(orders, subject, incoming, dispositions)
             self._note(orders, holders, subject, history_before, history, fresh)
-            for period_id, rule in rules:
-                if before is None or any(rule.concerns(event) for event in fresh):
-                    asked[period_id].append((subject, history))
+            for period_id, rule in self.rules.items():
+                if before is not None and any(rule.concerns(event) for event in fresh):
+                    asked[period_id].append(subject)
         lap("fold")
-        for period_id, subjects in asked.items():
-            orders.settle(self.rules[period_id], self.rules[period_id].decide(subjects))
+        strangers = [subject for subject, _ in added]
+        for period_id, known in asked.items():
+            subjects = sorted((*strangers, *known)) if known else strangers
+            orders.settle(self.rules[period_id], self.rules[period_id].decide([(subject, histories[subject]) for subject in subjects]))
         lap("decide")
         transaction.change_holders(*holders)
         orders.release(histories.__getitem__)
@@ -155,29 +154,32 @@ class Lane:
 
     def _decode(self, topic: str, first_offset: int, records: Records) -> tuple[dict[str, list[Known]], list[DeadLetter]]:
         """The events by subject, and what breaks the contract."""
-        decode, shard = self.registries.decode, self.claim.shard
+        shard, topic_of = self.claim.shard, self._topic_of
         events: dict[str, list[Known]] = {}
         dead: list[DeadLetter] = []
-        for index, (key, value) in enumerate(records):
-            try:
-                event = decode(value)
-                subject = event.subject
-                if key != subject.encode():
-                    raise Malformed([Problem("key", f"the record's key is {key[:64]!r}, its subject {subject!r}", "Key the record by its subject.")])
-                if self._topic_of[event.known.registry] != topic:
-                    raise Malformed(
-                        [Problem("type", f"{event.known.type} of {event.known.registry} does not belong on {topic}", "Send it to its registry's topic.")]
-                    )
-            except Malformed as malformed:
-                dead.append((first_offset + index, key, value, problems_json(malformed)))
-                log.warning("dead letter", shard=shard, topic=topic, offset=first_offset + index, problems=len(malformed.problems))
-                continue
-            known = events.get(subject)
-            if known is None:
-                events[subject] = [event.known]
+        for index, decoded in enumerate(self.registries.decode_frame([value for _, value in records])):
+            key, value = records[index]
+            if isinstance(decoded, Malformed):
+                malformed = decoded
+            elif key != decoded.subject.encode() or topic_of[decoded.known.registry] != topic:
+                malformed = self._misplaced(key, decoded, topic)
             else:
-                known.append(event.known)
+                subject, known = decoded.subject, decoded.known
+                if subject in events:
+                    events[subject].append(known)
+                else:
+                    events[subject] = [known]
+                continue
+            dead.append((first_offset + index, key, value, problems_json(malformed)))
+            log.warning("dead letter", shard=shard, topic=topic, offset=first_offset + index, problems=len(malformed.problems))
         return events, dead
+
+    @staticmethod
+    def _misplaced(key: bytes, event: Event, topic: str) -> Malformed:
+        if key != event.subject.encode():
+            return Malformed([Problem("key", f"the record's key is {key[:64]!r}, its subject {event.subject!r}", "Key the record by its subject.")])
+        place = f"{event.known.type} of {event.known.registry} does not belong on {topic}"
+        return Malformed([Problem("type", place, "Send it to its registry's topic.")])
 
     @staticmethod
     def _fresh(incoming: Sequence[Known], dispositions: Sequence[Disposition]) -> list[Known]:

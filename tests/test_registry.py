@@ -403,6 +403,18 @@ def test_a_doubled_key_is_refused_wherever_it_stands(message, data):
     assert verdict(doubled) == "refused"
 
 
+@given(st.lists(st.one_of(good_messages(), odd_messages()).map(lambda message: json.dumps(message).encode()), max_size=6), st.data())
+def test_messages_read_together_come_out_as_each_by_itself(raws, data):
+    known = Registries(REGISTRIES.registries)
+    if raws and data.draw(st.booleans()):
+        known.decode_frame([raws[0]])  # so that a reader is at hand from the first message on
+    alone = [known.decode_frame([raw])[0] for raw in raws]
+    together = known.decode_frame(raws)
+    assert [told.problems if isinstance(told, Malformed) else told for told in together] == [
+        told.problems if isinstance(told, Malformed) else told for told in alone
+    ]
+
+
 @given(st.binary(max_size=400))
 @example(b'{"a":"\\uD800"}')
 @example(b"1e999")

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from msgspec.structs import astuple
 from psycopg import Connection
 from psycopg.types.json import Jsonb
 
@@ -155,7 +156,9 @@ class FrameTransaction:
 
     def add_histories(self, rows: Sequence[tuple[str, bytes]]) -> None:
         """Histories of subjects not known before."""
-        HISTORY.write(self.connection, [(self.shard, subject.encode(), history) for subject, history in rows])
+        if rows:
+            subjects, histories = zip(*rows, strict=True)
+            HISTORY.write_columns(self.connection, ([self.shard] * len(rows), list(map(str.encode, subjects)), histories))
 
     def change_histories(self, rows: Sequence[tuple[str, bytes]]) -> None:
         """New histories of known subjects."""
@@ -176,25 +179,10 @@ class FrameTransaction:
 
     def add_entitlements(self, entitlements: Sequence[Entitlement]) -> None:
         """Entitlements that did not exist."""
-        ENTITLEMENT.write(
-            self.connection,
-            [
-                (
-                    self.shard,
-                    e.benefit_period_id,
-                    e.rule_id,
-                    e.decision,
-                    e.owed_minor,
-                    e.live_minor,
-                    e.claim_minor,
-                    e.orders,
-                    e.held,
-                    e.subject.encode(),
-                    e.receipt,
-                )
-                for e in entitlements
-            ],
-        )
+        if entitlements:
+            subject, period, rule, decision, owed, live, claim, orders, held, receipt = zip(*map(astuple, entitlements), strict=True)
+            columns = [self.shard] * len(entitlements), period, rule, decision, owed, live, claim, orders, held, list(map(str.encode, subject)), receipt
+            ENTITLEMENT.write_columns(self.connection, columns)
 
     def change_entitlements(self, entitlements: Sequence[Entitlement]) -> None:
         """New levels of entitlements that exist."""
@@ -234,9 +222,10 @@ class FrameTransaction:
         )
         return {(row[0], row[1], row[2]): (row[3], row[4], row[5], row[6]) for row in rows}  # type: ignore[misc]
 
-    def add_orders(self, rows: Sequence[Sequence[int | bytes]]) -> None:
-        """New orders, as rows of `ORDER`."""
-        ORDER.write(self.connection, rows)
+    def add_orders(self, columns: Sequence[Sequence[int | bytes]]) -> None:
+        """New orders, as columns of `ORDER`."""
+        if columns and columns[0]:
+            ORDER.write_columns(self.connection, columns)
 
     def move_orders(self, moves: Sequence[tuple[tuple[str, int, int], Move]]) -> None:
         """Orders that moved, by (subject, benefit_period_id, sequence), each once."""

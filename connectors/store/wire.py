@@ -7,6 +7,7 @@ Source: PostgreSQL documentation, "COPY, Binary Format", and array_send of its s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import repeat
 from struct import Struct, pack
 
 from psycopg import Connection, adapt, sql
@@ -15,9 +16,26 @@ from psycopg.pq import Format
 _COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_END = b"\xff\xff"
 _SIZES = {"h": 2, "i": 4, "q": 8}
-_length = Struct(">i").pack
+_length, _short = Struct(">i").pack, Struct(">h").pack
 _LENGTHS = [_length(size) for size in range(4_096)]
 """The four bytes before each value, looked up rather than packed for all values but the longest."""
+
+
+def _is_constant(column: Sequence[int | bytes]) -> bool:
+    return column[0] == column[-1] and column.count(column[0]) == len(column)
+
+
+def _in_turn(slots: Sequence[Sequence[bytes]]) -> list[bytes]:
+    """The first of each, then the second of each, and so on."""
+    parts = [b""] * (len(slots) * len(slots[0]))
+    for number, slot in enumerate(slots):
+        parts[number :: len(slots)] = slot
+    return parts
+
+
+def _lengths(values: Sequence[bytes]) -> list[bytes]:
+    sizes = list(map(len, values))
+    return list(map(_LENGTHS.__getitem__ if max(sizes, default=0) < len(_LENGTHS) else _length, sizes))
 
 
 class CopyInto:
@@ -31,32 +49,42 @@ class CopyInto:
         self.statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT BINARY)").format(
             sql.Identifier(table), sql.SQL(", ").join(sql.Identifier(name) for name in names)
         )
-        self._fixed_count = len(fixed)
-        self._pack = Struct(">h" + "".join("i" + code for code in fixed.values())).pack
-        self._template: list[int | bytes] = [len(names)]
-        for code in fixed.values():
-            self._template += (_SIZES[code] if code in _SIZES else int(code[:-1]), 0)
+        self._count = _short(len(names))
+        self._fixed = [(code, _length(_SIZES[code] if code in _SIZES else int(code[:-1]))) for code in fixed.values()]
 
-    def data(self, rows: Iterable[Sequence[int | bytes]]) -> bytes:
-        """Rows (fixed columns, then bytes) as one binary COPY stream."""
-        count, packer, template, parts = self._fixed_count, self._pack, self._template.copy(), [_COPY_HEAD]
-        append, lengths = parts.append, _LENGTHS
-        longest = len(lengths)
-        for row in rows:
-            template[2::2] = row[:count]
-            append(packer(*template))
-            for value in row[count:]:
-                size = len(value)  # type: ignore[arg-type]
-                append(lengths[size] if size < longest else _length(size))
-                append(value)  # type: ignore[arg-type]
-        append(_COPY_END)
-        return b"".join(parts)
+    def data(self, columns: Sequence[Sequence[int | bytes]]) -> bytes:
+        """Columns of equal length (fixed ones, then bytes) as one binary COPY stream.
+
+        Laid out column by column, since a statement executed for each row or value takes three times as long; what is the same in every row is packed once.
+        """
+        rows = len(columns[0])
+        codes, literal = ">", self._count
+        packed: list[Iterable[int | bytes]] = []
+        for (code, length), column in zip(self._fixed, columns, strict=False):
+            literal += length
+            if _is_constant(column):
+                literal += pack(">" + code, column[0])
+            else:
+                codes += f"{len(literal)}s{code}"
+                packed += (repeat(literal), column)
+                literal = b""
+        slots: list[Sequence[bytes]] = [list(map(Struct(f"{codes}{len(literal)}s").pack, *packed, repeat(literal, rows)))]
+        for column in columns[len(self._fixed) :]:
+            if _is_constant(column):
+                slots.append([_length(len(column[0])) + column[0]] * rows)  # type: ignore[arg-type, operator]
+            else:
+                slots += (_lengths(column), column)  # type: ignore[arg-type]
+        return b"".join((_COPY_HEAD, *_in_turn(slots), _COPY_END))
 
     def write(self, connection: Connection[tuple[object, ...]], rows: Sequence[Sequence[int | bytes]]) -> None:
         """Copies rows into the table."""
         if rows:
-            with connection.cursor() as cursor, cursor.copy(self.statement) as copy:
-                copy.write(self.data(rows))
+            self.write_columns(connection, list(zip(*rows, strict=True)))
+
+    def write_columns(self, connection: Connection[tuple[object, ...]], columns: Sequence[Sequence[int | bytes]]) -> None:
+        """Copies columns of equal length into the table."""
+        with connection.cursor() as cursor, cursor.copy(self.statement) as copy:
+            copy.write(self.data(columns))
 
 
 class Packed:
@@ -84,8 +112,8 @@ def _array(element_oid: int, count: int, body: bytes) -> bytes:
     return pack(">iiiii", 1, 0, element_oid, count, 1) + body if count else pack(">iii", 0, 0, element_oid)
 
 
-def _sized(values: Iterable[bytes]) -> bytes:
-    return b"".join([part for value in values for part in (_length(len(value)), value)])
+def _sized(values: Sequence[bytes]) -> bytes:
+    return b"".join(_in_turn((_lengths(values), values)))
 
 
 def texts(values: Sequence[str]) -> TextArray:

@@ -8,10 +8,11 @@ without backslashes has as many quotes as its keys and texts need.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache, partial
-from operator import attrgetter
+from itertools import repeat
+from operator import attrgetter, eq, ge
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -53,8 +54,6 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=True, kw_only=True, gc=Fals
 
 
 Check = Callable[[bytes], bool]
-Reader = Callable[[bytes], Event | None]
-"""Reads a message of one type and source; raises msgspec's errors where it is another's."""
 
 decode_envelope: Callable[[bytes], Envelope] = msgspec.json.Decoder(Envelope).decode
 _encode = msgspec.json.Encoder().encode
@@ -62,49 +61,73 @@ _MILLISECOND = timedelta(milliseconds=1)
 _OLDEST_MS, _NEWEST_MS = ((datetime(year, 1, 1, tzinfo=UTC) - TIME_EPOCH) // _MILLISECOND for year in (OLDEST_YEAR, NEWEST_YEAR + 1))
 
 
-def reader(registry: Registry, event: EventType, is_clean: Check) -> Reader:
-    """The function that reads messages of one event type; `is_clean` is asked where only a full parse can tell."""
-    shape = _shape(event, not registry.ignores_unknown)
-    fields = [("source", Literal[registry.source]), ("type", Literal[event.name]), ("data", shape.data_type)]
-    message_type = msgspec.defstruct(event.name, fields, bases=(Envelope,), forbid_unknown_fields=True, kw_only=True, gc=False)
-    decode: Callable[[bytes], Any] = msgspec.json.Decoder(message_type).decode
-    get, named, finish = shape.get, shape.named, _finisher(event)
-    valid_time, status_of = _valid_time(event, shape), shape.getter(event.status)
-    name, type_name = registry.name, event.name
-    corrects = type_name == CORRECTION
-    to_dict = partial(to_builtins, builtin_types=(date,)) if any(field.type == "date" for field in event.fields) else to_builtins
-    absent = [(field.fact, field.absent_means) for field in event.fields if field.absent_means is not None]
+class TypeReader:
+    """Reads the messages of one event type of one registry; `is_clean` is asked where only a full parse can tell."""
 
-    def read(raw: bytes) -> Event | None:
-        message = decode(raw)
-        data, sequence, identity, subject = message.data, message.sequence, message.id, message.subject
-        if sequence is UNSET:
-            sequence = "0"
-        codes = f"{identity}{subject}{sequence}"
-        if not (codes.isascii() and codes.isprintable() and " " not in codes and sequence.isdigit() and len(sequence) <= 18):
+    def __init__(self, registry: Registry, event: EventType, is_clean: Check) -> None:
+        shape = _shape(event, not registry.ignores_unknown)
+        fields = [("source", Literal[registry.source]), ("type", Literal[event.name]), ("data", shape.data_type)]
+        message_type = msgspec.defstruct(event.name, fields, bases=(Envelope,), forbid_unknown_fields=True, kw_only=True, gc=False)
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(message_type).decode
+        self._get, self._named, self._finish = shape.get, shape.named, _finisher(event)
+        self._valid_time, self._status_of = _valid_time(event, shape), shape.getter(event.status)
+        self._to_dict = partial(to_builtins, builtin_types=(date,)) if any(field.type == "date" for field in event.fields) else to_builtins
+        self._absent = [(field.fact, field.absent_means) for field in event.fields if field.absent_means is not None]
+        self._registry, self._type, self._is_clean = registry.name, event.name, is_clean
+
+    def read(self, raw: bytes) -> Event | None:
+        """The event of a message, None where something is wrong with it; msgspec's errors where it is another type's."""
+        events = self.read_frame((raw,))
+        return events[0] if events is not None else None
+
+    def read_frame(self, raws: Sequence[bytes]) -> list[Event] | None:
+        """The events of many messages, None where something is wrong with one of them; msgspec's errors where one is another type's.
+
+        Done column by column, so that what can be asked of all at once is asked once.
+        """
+        messages = list(map(self._decode, raws))
+        times = [message.time for message in messages]
+        canonical = list(map(_encode, messages))
+        plain = list(map(len, raws)) == list(map(len, canonical)) and not any(time.microsecond for time in times)
+        if not plain and not all(map(self._has_single_keys, raws, canonical, times)):
             return None
-        time_ms = (message.time - TIME_EPOCH) // _MILLISECOND
-        if not _OLDEST_MS <= time_ms < _NEWEST_MS:
+        identities, subjects = [message.id for message in messages], [message.subject for message in messages]
+        sequences = ["0" if message.sequence is UNSET else message.sequence for message in messages]
+        times_ms = [(time - TIME_EPOCH) // _MILLISECOND for time in times]
+        if not (_are_codes(identities) and _are_codes(subjects) and _are_numbers(sequences) and _OLDEST_MS <= min(times_ms) <= max(times_ms) < _NEWEST_MS):
             return None
-        values: dict[str, Value] = to_dict(named(*get(data)))
-        first, end = valid_time(data)
-        if first >= end or (finish is not None and not finish(values)):
+        datas = [message.data for message in messages]
+        values: list[dict[str, Value]] = [self._to_dict(self._named(*leaves)) for leaves in map(self._get, datas)]
+        firsts, ends = zip(*map(self._valid_time, datas), strict=True)
+        if any(map(ge, firsts, ends)) or (self._finish is not None and not all(map(self._finish, values))):
             return None
-        canonical = _encode(message)
-        if (len(raw) != len(canonical) or message.time.microsecond) and not _single_keys(raw, canonical) and not is_clean(raw):
-            return None
-        withdraws = ""
-        if corrects:
-            withdraws, values = str(values["data.withdraws"]), {}
-            if withdraws == identity:
+        withdraws: Iterable[str] = repeat("")
+        if self._type == CORRECTION:
+            withdraws, values = [str(value["data.withdraws"]) for value in values], [{} for _ in values]
+            if any(map(eq, withdraws, identities)):
                 return None
-        for fact, means in absent:
-            if fact not in values:
-                values[fact] = means
-        status = status_of(data) if status_of is not None else "final"
-        return Event(subject, Known(int(sequence), identity, name, type_name, time_ms, first, end, status, values, withdraws))
+        for fact, means in self._absent:
+            for value in values:
+                value.setdefault(fact, means)
+        status: Iterable[str] = map(self._status_of, datas) if self._status_of is not None else repeat("final")
+        names = repeat(self._registry), repeat(self._type)
+        return list(map(Event, subjects, map(Known, map(int, sequences), identities, *names, times_ms, firsts, ends, status, values, withdraws)))
 
-    return read
+    def _has_single_keys(self, raw: bytes, canonical: bytes, time: datetime) -> bool:
+        if len(raw) == len(canonical) and not time.microsecond:
+            return True
+        return _single_keys(raw, canonical) or self._is_clean(raw)
+
+
+def _are_codes(texts: Sequence[str]) -> bool:
+    """Whether these are visible ASCII characters only."""
+    together = "".join(texts)
+    return together.isascii() and together.isprintable() and " " not in together
+
+
+def _are_numbers(texts: Sequence[str]) -> bool:
+    together = "".join(texts)
+    return together.isascii() and together.isdigit() and all(texts) and max(map(len, texts)) <= 18
 
 
 def _single_keys(raw: bytes, canonical: bytes) -> bool:
