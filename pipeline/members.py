@@ -53,11 +53,11 @@ def needs_of(rules: Iterable[Rule], catalogue: Mapping[str, FactSpec]) -> Needs 
 
 
 class Share(msgspec.Struct, frozen=True):
-    """A message from a member's shard to a household's: events of the member that the household has not been told before."""
+    """A message from a member's shard to a household's: an event of the member that the household has not been told before."""
 
     household: str
     member: str
-    events: tuple[Known, ...]
+    event: Known
 
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
@@ -75,18 +75,19 @@ def decode_share(raw: bytes) -> Share:
         share = _DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed([Problem("", f"this is no share of a member: {error}", "Only lanes write to this topic.")]) from None
-    if not share.household or not share.member or any(MARK in event.registry for event in share.events):
-        raise Malformed([Problem("events", "a share holds a member's own events, for a household that is named", "Only lanes write to this topic.")])
+    if not share.household or not share.member or MARK in share.event.registry:
+        raise Malformed([Problem("event", "a share holds a member's own event, for a household that is named", "Only lanes write to this topic.")])
     return share
 
 
-def copies(share: Share) -> list[Known]:
-    """The events as the household's history keeps them."""
-    return [msgspec.structs.replace(event, registry=f"{event.registry}{MARK}{share.member}") for event in share.events]
+def copy_of(share: Share) -> Known:
+    """The event as the household's history keeps it."""
+    return msgspec.structs.replace(share.event, registry=f"{share.event.registry}{MARK}{share.member}")
 
 
 def contributed(history: History, needs: Needs) -> dict[str, list[Known]]:
     """What a person with this history contributes, by household: every household that any of their events ever named."""
+    history = own(history)
     homes: dict[str, None] = {}
     headed: set[str] = set()
     head_somewhere = False
@@ -109,12 +110,8 @@ def contributed(history: History, needs: Needs) -> dict[str, list[Known]]:
 def news(member: str, before: History, after: History, needs: Needs) -> list[Share]:
     """What the households of a person are to be told after a change of their history."""
     told = {home: {id(event) for event in events} for home, events in contributed(before, needs).items()}
-    shares = []
-    for home, events in contributed(after, needs).items():
-        fresh = tuple(event for event in events if id(event) not in told.get(home, ()))
-        if fresh:
-            shares.append(Share(home, member, fresh))
-    return shares
+    after_all = contributed(after, needs)
+    return [Share(home, member, event) for home, events in after_all.items() for event in events if id(event) not in told.get(home, ())]
 
 
 def own(history: History) -> History:
