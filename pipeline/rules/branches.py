@@ -109,7 +109,7 @@ def _taper(path: Path, step: str, written: StepWritten, term: Term, told: set[in
     if taper.from_ is not None:
         inside = next(node for node in nodes(term) if node.op == "min" and node.args[0] is excess)
         told.add(id(inside))
-        between = terms.logical("and", [terms.compare("gt", of, limit), terms.compare("lt", *inside.args)])
+        between = terms.logical("and", [terms.compare("gt", of, limit), terms.compare("lt", inside.args[0], inside.args[1])])
         yield Branch(path, f"{step}: {taper.of} between {name} and {taper.until}", between)
         for op in (AT, ABOVE):
             yield from _where(path, f"{step}: {taper.of} {_SAID[op]} {taper.until}", op, *inside.args)
@@ -125,7 +125,7 @@ def _scale(path: Path, step: str, written: StepWritten, term: Term, told: set[in
     for index, (of, limit) in enumerate(limits):
         held = [terms.compare("gt", of, limit)]
         if index + 1 < len(limits):
-            held.append(terms.compare("le", *limits[index + 1]))
+            held.append(terms.compare("le", limits[index + 1][0], limits[index + 1][1]))
         text = f"{step}: {scale.of} in the bracket above {scale.brackets[index].above}"
         yield Branch((*path, "brackets", index), text, held[0] if len(held) == 1 else terms.logical("and", held))
 

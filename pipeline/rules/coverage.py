@@ -22,6 +22,9 @@ from .scalars import Path
 from .terms import MONTHS
 from .trial import by_period, expects_nothing, frame_of
 
+Place = tuple[Path, str]
+"""A place in the document, and what of it no test reaches."""
+
 
 class Unreached(msgspec.Struct, frozen=True):
     """What no test reaches: its place in the document with its line (0 where the text is not at hand), and what it is in words."""
@@ -104,9 +107,9 @@ def _reached(rule: Rule, group: _Group, asked: Sequence[Branch]) -> Iterator[int
             yield index
 
 
-def _keys(rule: Rule, groups: Sequence[_Group]) -> tuple[int, list[tuple[Path, str]]]:
+def _keys(rule: Rule, groups: Sequence[_Group]) -> tuple[int, list[Place]]:
     """How many values by key there are, and those that no test has the keys of."""
-    total, lacking = 0, []
+    total, lacking = 0, list[Place]()
     members = rule.members.facts if rule.members is not None else ()
     facts = {fact.name: fact for fact in (*rule.facts, *members)}
     cases = [case for group in groups for case in group.cases]
@@ -132,9 +135,9 @@ def _key_text(fact: RuleFact, key: Key, currency: str) -> str:
     return low if key.low == key.high else f"{low} to {high}"
 
 
-def _remainders(rule: Rule, groups: Sequence[_Group]) -> tuple[int, list[tuple[Path, str]]]:
+def _remainders(rule: Rule, groups: Sequence[_Group]) -> tuple[int, list[Place]]:
     """Of each step that parts a whole: the period that has the remainder, and one of the others."""
-    total, lacking = 0, []
+    total, lacking = 0, list[Place]()
     for index, step in enumerate(rule.steps):
         spread = rule.written[step.id].spread
         part = next((node for node in nodes(step.term) if node.op == "part"), None) if spread is not None else None
@@ -150,10 +153,12 @@ def _remainders(rule: Rule, groups: Sequence[_Group]) -> tuple[int, list[tuple[P
     return total, lacking
 
 
-def _change_days(rule: Rule, groups: Sequence[_Group]) -> Iterator[tuple[Path, str]]:
+def _change_days(rule: Rule, groups: Sequence[_Group]) -> Iterator[Place]:
     """The days, or periods, on both sides of each change of a parameter and at the ends of the rule, on which no test stands."""
-    turns = [(_changed(rule, segment), on) for segment, on in enumerate(rule.segments) if segment]
-    ends: list[tuple[Path, int]] = [(("in_force", "from"), rule.in_force[0])] + [(("in_force", "to"), rule.in_force[1] + 1)] * (rule.in_force[1] != LAST_DAY)
+    turns: list[tuple[Path, int]] = [(_changed(rule, segment), on) for segment, on in enumerate(rule.segments) if segment]
+    ends: list[tuple[Path, int]] = [(("in_force", "from"), rule.in_force[0])]
+    if rule.in_force[1] != LAST_DAY:
+        ends.append((("in_force", "to"), rule.in_force[1] + 1))
     if rule.parameters_at == "event.date":
         stood = {case.event_day for group in groups for case in group.cases}
         for path, on in (*turns, *ends):

@@ -181,9 +181,9 @@ def _decides_on(rule: Rule, on: int) -> bool:
 
 
 def _parameter(root: Node, rule: Rule, path: Path, node: Node) -> Iterator[Mutation]:
-    starts = {key: day(date.fromisoformat(key)) for key in node.at("from").value}
+    starts = {key: day(date.fromisoformat(key)) for key, _ in _entries(node, "from")}
     for by, keys in _entries(node, "by"):
-        texts = [str(item.value) for item in keys.value]
+        texts = [str(item.value) for item in _listed(keys)]
         for index in range(len(texts) - 1):
             for first, second in shifted_keys(texts[index], texts[index + 1]):
                 yield Mutation((Edit((*path, "by", by, index), first), Edit((*path, "by", by, index + 1), second)))
