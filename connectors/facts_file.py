@@ -13,7 +13,7 @@ from pipeline.holds import HoldReason
 from pipeline.problems import Malformed, Problem, suggestion
 from pipeline.rules import Rule, RuleFact, physical_type
 from pipeline.rules.tables import UNKNOWN_TEXTS, fact_table
-from pipeline.whatif import PAYABLE, Chunk, Population, Rows
+from pipeline.whatif import PAYABLE, Chunk, Population, Rows, Side
 
 READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
     ".parquet": pl.read_parquet,
@@ -40,12 +40,15 @@ _TEXTS = (pl.String, pl.Categorical, pl.Enum)
 class FactsFile:
     """The people of a file, with the facts that two rules read of them under their own names."""
 
-    def __init__(self, path: Path, candidate: Rule, active: Rule | None, chunk_rows: int = CHUNK_ROWS) -> None:
-        self._chunk_rows, self._rules = chunk_rows, {"candidate": candidate} | ({"active": active} if active is not None else {})
-        if path.suffix.lower() not in READERS:
-            raise Malformed([Problem(str(path), f"is no kind of table that is read: {path.suffix!r}", SUFFIXES)])
+    def __init__(self, path: Path, candidate: Side, active: Side | None, members: Path | None = None, chunk_rows: int = CHUNK_ROWS) -> None:
+        self._chunk_rows, self._periods = chunk_rows, {"candidate": candidate.period} | ({"active": active.period} if active is not None else {})
+        self._rules: dict[str, Rule] = {"candidate": candidate.rule} | ({"active": active.rule} if active is not None else {})
+        for file in filter(None, (path, members)):
+            if file.suffix.lower() not in READERS:
+                raise Malformed([Problem(str(file), f"is no kind of table that is read: {file.suffix!r}", SUFFIXES)])
         try:
-            digest = _digest(path)
+            digest = _digest([path] if members is None else [path, members])
+            self._members = None if members is None else READERS[members.suffix.lower()](members)
             self._given = pl.scan_parquet(path) if path.suffix.lower() == ".parquet" else READERS[path.suffix.lower()](path).lazy()
             self._schema = dict(self._given.collect_schema())
             self._check_facts()
@@ -99,9 +102,9 @@ class FactsFile:
         """Refuses a file without a subject or a rule's facts, by its first rows."""
         sample = self._given.head(SAMPLE_ROWS).collect()
         problems: dict[str, Problem] = {}
-        for rule in self._rules.values():
+        for side, rule in self._rules.items():
             try:
-                fact_table(rule, sample)
+                fact_table(rule, sample, self._periods[side], self._members_of(sample))
             except Malformed as malformed:
                 problems |= {f"{problem.place} {problem.message}": problem for problem in malformed.problems}
         for name in self._schema:
@@ -110,6 +113,13 @@ class FactsFile:
                 problems[name] = Problem(name, f"is the status of no fact that is read{', ' + near if near else ''}")
         if problems:
             raise Malformed(list(problems.values()))
+
+    def _members_of(self, sample: pl.DataFrame) -> pl.DataFrame | None:
+        """The members of some households, where the members are a table of their own."""
+        if self._members is None or "household" not in self._members.columns or "subject" not in sample.columns:
+            return self._members
+        households = sample.get_column("subject").cast(pl.String)
+        return self._members.filter(pl.col("household").cast(pl.String).is_in(households.to_list()))
 
     def _check_rows(self) -> int:
         """How many people there are; each has a row, and what is said of holds and statuses is known."""
@@ -140,6 +150,8 @@ class FactsFile:
     def _is_typed(self) -> bool:
         """Whether every column is as the evaluator takes it, so that no value must be read as text."""
         facts = [fact for rule in self._rules.values() for fact in rule.facts]
+        if any(fact.name not in self._schema for fact in facts):
+            return False  # it is made of members
         dates = all(self._schema.get("event_date") == pl.Date for rule in self._rules.values() if rule.needs_event_day)
         return dates and all(_fits(fact, self._schema[fact.name]) for fact in facts)
 
@@ -158,7 +170,7 @@ class FactsFile:
         self._given = given.lazy()
         parts = []
         for side, rule in self._rules.items():
-            table = fact_table(rule, given).drop("subject")
+            table = fact_table(rule, given, self._periods[side], self._members).drop("subject")
             parts.append(table.rename({name: _WIDE[side] + name for name in table.columns}))
         wide = pl.concat([*parts, given], how="horizontal")
         return wide.lazy(), self._with_statuses([pl.col(name) for part in parts for name in part.columns])
@@ -190,9 +202,13 @@ class FactsFile:
         return parts
 
 
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _digest(paths: Sequence[Path]) -> str:
+    """The hash of a file's bytes; of two, that of both hashes."""
+    digests = []
+    for path in paths:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def _fits(fact: RuleFact, held: pl.DataType) -> bool:

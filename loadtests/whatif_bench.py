@@ -71,7 +71,8 @@ def one_run(people: Path, candidate: Path) -> tuple[float, float, str, int]:
 
     registries = load_registries(SHIPPED / "registries")
     new, old = read_rule(candidate, registries), read_rule(ACTIVE, registries)
-    result = simulate(Side(new, ONCE), Side(old, ONCE), FactsFile(people, new, old))
+    sides = Side(new, ONCE), Side(old, ONCE)
+    result = simulate(*sides, FactsFile(people, *sides))
     return time.perf_counter() - started, peak_kilobytes() / 1024, simulation_hash(result), result.whole.people
 
 

@@ -218,9 +218,11 @@ class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SimulationFile(msgspec.Struct, frozen=True):
-    """The JSON document that is written: the result with its hash."""
+    """The JSON document that is written: the result with its hash and those of the two rules; `active` is empty where nothing was compared with."""
 
     hash: str
+    candidate: str
+    active: str
     result: SimulationResult
 
 
@@ -231,7 +233,11 @@ def simulation_hash(result: SimulationResult) -> str:
 
 def encode_simulation(result: SimulationResult) -> bytes:
     """The result with its hash as JSON for files."""
-    return msgspec.json.format(msgspec.json.encode(SimulationFile(simulation_hash(result), result)), indent=1) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(_file(result)), indent=1) + b"\n"
+
+
+def _file(result: SimulationResult) -> SimulationFile:
+    return SimulationFile(simulation_hash(result), result.candidate.hash, result.active.hash if result.active else "", result)
 
 
 def decode_simulation(data: bytes, place: str = "simulation") -> SimulationResult:
@@ -240,9 +246,10 @@ def decode_simulation(data: bytes, place: str = "simulation") -> SimulationResul
         file = msgspec.json.decode(data, type=SimulationFile)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Malformed([Problem(place, f"is no result of a simulation: {error}", "Make it with `payout rules simulate`.")]) from None
-    said = simulation_hash(file.result)
-    if said != file.hash:
-        raise Malformed([Problem(place, f"says hash {file.hash[:12]}, its content has {said[:12]}", "Simulate again; a result is never edited.")])
+    again = _file(file.result)
+    if again != file:
+        what = f"says hash {file.hash[:12]}, its content has {again.hash[:12]}" if again.hash != file.hash else "names other rules than its content does"
+        raise Malformed([Problem(place, what, "Simulate again; a result is never edited.")])
     return file.result
 
 

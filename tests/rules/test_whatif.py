@@ -77,7 +77,8 @@ def people(path: Path, rows: list[tuple[object, ...]] = PEOPLE, **more: list[obj
 
 
 def what_if(path: Path, new: Rule = NEW, old: Rule | None = OLD, chunk_rows: int = 3, **more: object) -> SimulationResult:
-    return simulate(Side(new, ONCE), None if old is None else Side(old, ONCE), FactsFile(path, new, old, chunk_rows), **more)  # type: ignore[arg-type]
+    candidate, active = Side(new, ONCE), None if old is None else Side(old, ONCE)
+    return simulate(candidate, active, FactsFile(path, candidate, active, chunk_rows=chunk_rows), **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture

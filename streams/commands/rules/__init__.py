@@ -11,6 +11,7 @@ from .deciding import evaluate, explain_command
 from .life import activate, approve, keygen, resume, retire, rollback, simulated, submit, suspend
 from .listing import list_rules, schema, show
 from .proving import cliffs, examples, prove
+from .simulating import simulate, snapshot
 from .standing import log, restore, status
 from .testing import mutate_command, run_own_tests
 from .writing import new
@@ -36,6 +37,8 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "schema": schema,
     "keygen": keygen,
     "submit": submit,
+    "snapshot": snapshot,
+    "simulate": simulate,
     "simulated": simulated,
     "approve": approve,
     "activate": activate,
