@@ -8,7 +8,7 @@ import z3  # type: ignore[import-untyped]
 
 from pipeline.facts import day_date
 
-from .arithmetic import Truth, Whole, choose, compared, divided, every, negated, times
+from .arithmetic import Truth, Whole, choose, compared, divided, every, negated, same, solved, times
 
 _BEFORE_EPOCH = 719_162
 """The days before 1 January 1970, from 1 January of the year 1."""
@@ -22,6 +22,7 @@ class Calendar:
     def __init__(self) -> None:
         self.given: list[Any] = []
         self._years: dict[int, tuple[Any, Any]] = {}
+        self._ages: list[tuple[Whole, Whole, Whole]] = []
 
     def year(self, day: Whole) -> Whole:
         """The calendar year of a day."""
@@ -36,8 +37,17 @@ class Calendar:
 
     def age(self, birth: Whole, now: Whole) -> Whole:
         """Whole years from one day to another; who was born on 29 February turns a year older on 1 March of a common year."""
+        for other, day, known in self._ages:
+            if same(other, birth) and same(day, now):
+                return known
         earlier = compared("lt", self._turn(now), self._turn(birth))
-        return self.year(now) - self.year(birth) - choose(earlier, 1, 0)
+        age = self.year(now) - self.year(birth) - choose(earlier, 1, 0)
+        for other, day, known in self._ages:
+            if same(day, now):
+                # Whoever was born later is not older: it follows from the above, and is hard to find out.
+                self.given.append(solved(choose(compared("le", other, birth), compared("ge", known, age), compared("le", known, age))))
+        self._ages.append((birth, now, age))
+        return age
 
     def _turn(self, day: Whole) -> Whole:
         """Where in a leap year a day with this month and day of the month stands."""

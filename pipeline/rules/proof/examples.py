@@ -130,11 +130,12 @@ def _example(somebody: Somebody, question: Question, edge: Edge, person: Person,
     given, period, event = somebody.values(question.model)
     row = decided_row(rule, given, period, event)
     expect: dict[str, str | tuple[str, ...]] = {"decision": person.decision}
-    step = next((step for step in rule.steps if step.id == edge.step and step.id != rule.pay), None)
-    if person.decision == "granted":
-        value = None if step is None else written_step(rule, step, row["step:" + step.id])
-        if step is not None and value is not None:
+    told = {edge.step, *(str(leaf.value) for term in edge.terms for leaf in leaves(term) if leaf.op == "step")} - {rule.pay}
+    for step in rule.steps if person.decision != "undetermined" else ():
+        value = written_step(rule, step, row["step:" + step.id])
+        if step.id in told and value is not None:
             expect[step.id] = value
+    if person.decision == "granted":
         expect["amount"] = decimal_text(person.amount_minor, rule.currency)
     elif person.refused_by:
         expect["refused_by"] = person.refused_by

@@ -32,6 +32,7 @@ class Question:
         self.model: Any = None
         self._sources = [*(somebody.given for somebody in people), people[0].encoder.calendar.given]
         self._read = [0] * len(self._sources)
+        self._soon = every(*(somebody.moment.soon for somebody in people))
 
     def add(self, *truths: Truth) -> None:
         self.solver.add(*(solved(truth) for truth in truths))
@@ -43,11 +44,17 @@ class Question:
             self._read[index] = len(source)
         if every(*truths) is False:
             return NOBODY
-        self.solver.set("timeout", timeout_ms or self.timeout_ms)
-        answer = self.solver.check(*(solved(truth) for truth in truths))
-        if answer == z3.sat:
+        limit_ms = timeout_ms or self.timeout_ms
+        if self._soon is not True and self._check(limit_ms // 4, self._soon, *truths) == FOUND:
+            return FOUND
+        return self._check(limit_ms, *truths)
+
+    def _check(self, timeout_ms: int, *truths: Truth) -> str:
+        self.solver.set("timeout", max(1, timeout_ms))
+        answer = str(self.solver.check(*(solved(truth) for truth in truths)))
+        if answer == "sat":
             self.model = self.solver.model()
-        return {"sat": FOUND, "unsat": NOBODY}.get(str(answer), NOT_DECIDED)
+        return {"sat": FOUND, "unsat": NOBODY}.get(answer, NOT_DECIDED)
 
     def ordinary(self, *truths: Truth, last: Collection[str] = ()) -> tuple[Person, ...]:
         """The people of whom this holds, as `ask` found them, made as ordinary as they can be; the facts in `last` give way first."""

@@ -13,11 +13,13 @@ from pipeline.rules.periods import ONCE, Period, parse_period
 from pipeline.rules.rule import Rule
 from pipeline.rules.terms import Term
 
-from .arithmetic import Whole, divided, times
+from .arithmetic import Truth, Whole, divided, times
 from .calendar import first_day
 
 PER_YEAR = {"year": 1, "quarter": 4, "month": 12}
 _LAST_YEAR = 9998
+SOON_YEARS = 5
+"""People are looked for in so many years first, since a search through all the years to come takes long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,22 +76,25 @@ def period_of(kind: str, number: int) -> Period:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A period, and for a rule that asks for it the day of an event, with what is true of both."""
+    """A period, and for a rule that asks for it the day of an event, with what is true of both; `soon` is one of the first periods of the stretch."""
 
     days: Mapping[str, Whole]
     month: Whole
     period: Whole
     event: Whole | None
     given: tuple[Any, ...]
+    soon: Truth = True
 
 
 def moment(rule: Rule, stretch: Stretch, name: str = "") -> Moment:
     """Any period of a stretch; its first one where the rule asks for no day of the period, since all are then alike."""
     given: list[Any] = []
+    soon: Truth = True
     number: Whole = stretch.periods[0]
     if stretch.periods[0] < stretch.periods[1] and asks_period(rule):
         number = z3.Int(f"period{name}")
         given += [number >= stretch.periods[0], number <= stretch.periods[1]]
+        soon = number < stretch.periods[0] + SOON_YEARS * PER_YEAR[rule.period_kind]
     days: dict[str, Whole] = {}
     if isinstance(number, int):
         period = period_of(rule.period_kind, number)
@@ -108,7 +113,7 @@ def moment(rule: Rule, stretch: Stretch, name: str = "") -> Moment:
         low, high = (stretch.first, stretch.last) if rule.parameters_at == "event.date" else (FIRST_DAY, LAST_DAY)
         given += [event >= low, event <= high]
         days["event.date"] = event
-    return Moment(days, month, number, event, tuple(given))
+    return Moment(days, month, number, event, tuple(given), soon)
 
 
 def asks_period(rule: Rule) -> bool:
