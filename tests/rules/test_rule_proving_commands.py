@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -112,3 +113,18 @@ def test_examples_are_ready_to_be_tests(tmp_path):
     assert run("test", path, "--coverage")[0] == 0
     told = json.loads(run("examples", HEAT, "--json")[1])
     assert f"{len(told['found'])} of {len(told['found'])} tests as expected" in run("test", path)[1]
+
+
+def test_what_the_page_about_proof_shows_is_what_the_commands_say(tmp_path, monkeypatch):
+    page = (ROOT / "docs/rules/proof.md").read_text(encoding="utf-8")
+    (text,) = re.findall(r"```yaml document\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "winter.yaml").write_text(text, encoding="utf-8")
+    (tmp_path / "later.yaml").write_text(text.replace("age >= 67", "age > 67"), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    shown = re.findall(r"```console\n\$ payout rules (.*?)\n(.*?)```", page, re.DOTALL)
+    assert [command.split()[0] for command, _ in shown] == ["prove", "cliffs", "examples", "diff"]
+    for command, expected in shown:
+        told = run(*command.split())[1]
+        if expected.endswith("...\n"):
+            told = told[: len(expected) - 4] + "...\n"
+        assert told == expected
