@@ -335,6 +335,16 @@ def test_events_come_as_a_file_or_as_one_for_each_topic_with_what_is_expected_be
     assert sorted(line for path in topics for line in path.read_bytes().splitlines()) == sorted(written(1_000)[0].splitlines())
 
 
+@pytest.mark.parametrize("on", [date(1992, 1, 1), date(2020, 2, 29), date(2099, 12, 31)])
+def test_a_country_may_be_made_on_another_day(on: date) -> None:
+    stream = io.BytesIO()
+    with EventFiles(stream) as files:
+        made = make_events(country(on=on), 1_000, REGISTRIES, files)
+    events = [REGISTRIES.decode(line) for line in stream.getvalue().splitlines()]
+    assert len(events) == sum(made.events.values())
+    assert max(event.known.time_ms for event in events) // 86_400_000 <= day(on)
+
+
 def test_standard_output_holds_events_and_nothing_else(load: Any) -> None:
     answer = load("--size", "1000", "--seed", "7", "--output", "-")
     assert answer.out.encode() == written(1_000)[0]
@@ -363,6 +373,9 @@ def test_facts_come_as_a_table_that_evaluate_reads(load: Any, tmp_path: Path, ca
         (["--as", "facts", "--output", "x.csv", "--rule", str(SHIPPED / "benefits/dk-heat-cheque/2022-04-01.yaml")], "does not end in .parquet"),
         (["--output", "-", "--json"], "--output: - is standard output"),
         (["--output", "x", "--rule", str(SHIPPED / "benefits/dk-child-benefit/2022-01-01.yaml"), "--period", "2022"], "--period: dk-child-benefit is decided"),
+        (["--output", "nowhere/x.ndjson"], "--output: there is no folder 'nowhere'."),
+        (["--output", str(SHIPPED / "README.md") + "/"], "is a file."),
+        (["--output", "x", "--day", "1950-01-01"], "--day: 1950-01-01 is outside the years 1992 to 2099."),
         (["--output", "x", "--size", "99"], "greater than or equal to 100"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from datetime import date, datetime
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pipeline.registry import Registries
 
 FEWEST, MOST = 100, 10_000_000
+FIRST_YEAR, LAST_YEAR = 1992, 2099
 
 app = typer.Typer(name="load", help="Populations for load tests, what-if and demonstrations.", no_args_is_help=True, add_completion=False)
 synth = typer.Typer(name="synth", help="Makes people by a seed; nobody living is meant.", no_args_is_help=True, add_completion=False)
@@ -58,6 +60,8 @@ def population(
 
     if kind not in ("events", "facts"):
         raise Malformed([Problem("--as", f"{kind!r} is neither events nor facts.")])
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise Malformed([Problem("--day", f"{day.date()} is outside the years {FIRST_YEAR} to {LAST_YEAR}.", "Incomes of two years before are told.")])
     if output == "-" and (as_json or kind == "facts"):
         raise Malformed([Problem("--output", "- is standard output, which holds events and nothing else here.", "Name a file.")])
     known = load_registries(registries)
@@ -98,13 +102,26 @@ def _events(people: Country, size: int, known: Registries, output: str, facts: l
             return make_events(people, size, known, files, facts, bar)  # type: ignore[arg-type]
 
     if output == "-":
-        return made(EventFiles(sys.stdout.buffer)), None
+        try:
+            return made(EventFiles(sys.stdout.buffer)), None
+        except BrokenPipeError:
+            # The reader has seen enough (| head): nothing more is wanted, and nothing is wrong.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
     place = Path(output)
     if place.is_dir() or output.endswith("/") or not place.suffix:
+        if place.exists() and not place.is_dir():
+            raise Malformed([Problem("--output", f"{output!r} is a file.", "Name another folder.")])
         place.mkdir(parents=True, exist_ok=True)
         return made(EventFiles(folder=place)), place
+    _check_folder(place)
     with place.open("wb") as stream:
         return made(EventFiles(stream)), place
+
+
+def _check_folder(place: Path) -> None:
+    if not place.parent.is_dir():
+        raise Malformed([Problem("--output", f"there is no folder {str(place.parent)!r}.", "Make it, or name another file.")])
 
 
 def _table(people: Country, size: int, output: str, facts: list[RuleFacts], bar: object) -> tuple[Made, Path]:
@@ -115,6 +132,7 @@ def _table(people: Country, size: int, output: str, facts: list[RuleFacts], bar:
     place = Path(output)
     if place.suffix != ".parquet":
         raise Malformed([Problem("--output", f"{output!r} does not end in .parquet, the kind of table that is written.", "Name such a file.")])
+    _check_folder(place)
     return make_facts(people, size, facts[0], place, bar), place  # type: ignore[arg-type]
 
 
