@@ -8,19 +8,21 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 
 from connectors.languages import load_language
 from connectors.registries import load_registries
 from pipeline.facts import FIRST_DAY, LAST_DAY, Known
 from pipeline.rules import DECISIONS, GRANTED, ONCE, Period, Rule, decide, explain, letter, load_rule, parse_period, physical_type
+from pipeline.rules.aggregates import with_aggregates
 from pipeline.rules.figures import assumed
 from pipeline.rules.phrases import Phrases
 from pipeline.rules.remedies import remedies
 from pipeline.rules.sources import Source, sources_of
-from pipeline.texts import ENGLISH
+from pipeline.texts import ENGLISH, has_language
 
 sys.path.insert(0, str(Path(__file__).parent))
+import test_rule_members
 from test_rule_oracle import BUILDING, a_period, documents, frame, loaded, rows
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -101,6 +103,36 @@ def test_no_choice_that_alone_would_change_a_refusal_is_left_out(text, row):
         others = [value for value in values if row[name] is not None and value != row[name]]
         granted = [decide(rule, frame(rule, [{**row, name: value}]), period).item(0, "decision") == GRANTED for value in others]
         assert any(granted) == (name in found)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(test_rule_members.documents(), test_rule_members.households)
+def test_every_decision_on_a_household_can_be_told(text, household):
+    rule, period = load_rule(text, test_rule_members.CATALOGUE), parse_period("2023")
+    table, people = test_rule_members.frames(rule, [household])
+    made = with_aggregates(rule, table, people, period)
+    facts, decided = made.row(0, named=True), decide(rule, made, period).row(0, named=True)
+    for language in (ENGLISH, DANISH):
+        said = explain(rule, decided, facts, period, event_day=household["event_day"], language=language)
+        assert said.headline in letter(said, language)
+        assert {fact.name: fact.value for fact in said.facts if fact.type != "date"} == {
+            fact.name: assumed(rule, facts)[fact.name] for fact in rule.facts if fact.type != "date"
+        }
+        for change in said.changes:
+            again = decide(rule, made.with_columns(pl.lit(change.value, made.schema[change.fact]).alias(change.fact)), period).row(0, named=True)
+            assert (again["decision"], again["amount_minor"]) == (GRANTED, change.amount_minor)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benefits").rglob("*.yaml")), ids=lambda path: path.parent.name)
+def test_every_condition_fact_parameter_and_step_of_a_shipped_rule_has_its_words_in_both_languages(path: Path):
+    rule = load_rule(path.read_text(encoding="utf-8"), REGISTRIES.catalogue)
+    named = [*(fact.name for fact in rule.facts), *rule.parameters, *(step.id for step in rule.steps)]
+    conditions = [*rule.conditions, *rule.exclusions]
+    for language in ("en", "da"):
+        assert has_language(rule.title, language)
+        assert [name for name in named if not has_language(rule.titles.get(name, {}), language)] == []
+        assert [item.id for item in conditions for words in (item.title, item.held_words, item.not_held_words) if not has_language(words, language)] == []
+    assert [value for fact in rule.facts for value in fact.one_of if fact.words and value not in fact.words] == []
 
 
 # What is told of a decision.
