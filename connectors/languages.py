@@ -1,4 +1,4 @@
-"""The languages that an installation speaks: English, and one for each gettext catalogue in a folder."""
+"""The languages that an installation speaks: English, and one for each message catalogue in a folder."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The languages people are spoken to in: the sentences of a catalogue, and numbers, money and days as people of the language write them.
 
-English stands in the code; every other language is a gettext catalogue of its own, which is handed in as text. A sentence that
+English stands in the code; every other language is a message catalogue of its own, which is handed in as text. A sentence that
 a catalogue lacks is said in English.
 """
 
@@ -151,7 +151,7 @@ def placeholders(sentence: str) -> set[str]:
 
 
 def read_catalogue(text: str) -> Catalog:
-    """A gettext catalogue in the text form; Malformed with all its problems, each with its line."""
+    """A message catalogue in the text form of gettext; Malformed with all its problems, each with its line."""
     try:
         catalogue = read_po(io.BytesIO(text.encode()), abort_invalid=True)
     except PoFileError as error:

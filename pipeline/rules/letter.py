@@ -65,9 +65,11 @@ def _changes(explanation: Explanation, language: Language) -> Iterator[str]:
 
 def _fact(fact: UsedFact, language: Language) -> str:
     text = f"{capital(fact.title)}: {fact.text}"
-    if fact.assumed:
-        text = language.tell("{fact} (assumed, because nobody told it)", fact=text)
     source = fact.source
+    if fact.assumed and source is not None and source.event:
+        text = language.tell("{fact} (assumed, because what was told does not count)", fact=text)
+    elif fact.assumed:
+        text = language.tell("{fact} (assumed, because nobody told it)", fact=text)
     if source is None or not source.title:
         return f"{text}."
     if not source.event:
