@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from html import escape
-from itertools import count, pairwise
-from math import ceil
+from itertools import pairwise
 
+from connectors.report.drawing import number as _n
+from connectors.report.drawing import path as _path
+from connectors.report.drawing import svg as _svg
+from connectors.report.drawing import text as _text
+from connectors.report.drawing import ticks
 from connectors.report.summary import DemoSummary, Income
 from pipeline.money import minor_digits, money_text
 
@@ -17,31 +20,6 @@ STATUSES = {
     "head_of_household": "Head of household",
     "married_separate": "Married, separate return",
 }
-
-
-def _n(value: float) -> str:
-    return f"{value:.1f}".removesuffix(".0")
-
-
-def _svg(width: float, height: float, label: str, body: list[str]) -> str:
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_n(width)} {_n(height)}" role="img" aria-label="{escape(label)}">'
-        f"<title>{escape(label)}</title>{''.join(body)}</svg>"
-    )
-
-
-def _text(x: float, y: float, text: str, style: str, anchor: str = "start") -> str:
-    return f'<text x="{_n(x)}" y="{_n(y)}" class="{style}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def ticks(largest: float, wanted: int = 5) -> list[int]:
-    """Round numbers from 0 to at least `largest`, in at most `wanted` equal steps of 1, 2 or 5 times a power of ten."""
-    step = next(mantissa * 10**power for power in count() for mantissa in (1, 2, 5) if mantissa * 10**power * wanted >= largest)
-    return [step * i for i in range(max(1, ceil(largest / step)) + 1)]
-
-
-def _path(*parts: str | float) -> str:
-    return " ".join(part if isinstance(part, str) else _n(part) for part in parts)
 
 
 TOP, TALL, LEFT, POOL, BAR = 84.0, 168.0, 2.0, 152.0, 8.0

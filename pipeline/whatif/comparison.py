@@ -13,7 +13,7 @@ from pipeline.rules import DECISIONS, GRANTED, REFUSED, UNDETERMINED, Period, Ru
 
 from .groups import Grouping, folded
 from .months import PERIODS_A_YEAR
-from .result import BANDS, CHANGES, Cause, Cell, Certainty, Dimension, Group, Payability, Tally, Unpaid
+from .result import BANDS, CHANGES, Cause, Cell, Certainty, Change, Dimension, Group, Payability, Tally, Unpaid
 
 PAYABLE = ""
 """What stands in a column of holds where the money could leave."""
@@ -178,6 +178,15 @@ class Comparison:
     def whole(self) -> Tally:
         """Everybody."""
         return _tally({code: held for (code,), held in self._codes.items()})
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What each kind of change comes to, in money."""
+        sums = {name: [0, 0, 0] for name in CHANGES}
+        for (code,), held in self._codes.items():
+            name = CHANGES[int(str(code)) // _CODES]
+            sums[name] = [before + more for before, more in zip(sums[name], held, strict=True)]
+        return tuple(Change(change=name, people=people, active_minor=was, candidate_minor=now) for name, (people, was, now) in sums.items())
 
     @property
     def decisions(self) -> tuple[Cell, ...]:

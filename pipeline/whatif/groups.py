@@ -15,20 +15,22 @@ MOST_GROUPS = 100
 """Groups beyond these, the smallest, are told as one."""
 
 AGE_EDGES = (17, 24, 34, 44, 54, 64, 74, 84)
-_NUMBERS = 12
+_MANY = 8
 
 Kind = Literal["decile", "age", "value"]
 
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """How one column divides people. `edges` are the last values of each decile or band but the highest."""
+    """How one column divides people. `edges` are the last values of each decile or band but the highest; numbers
+    from `most` on are one group."""
 
     name: str
     title: str
     kind: Kind
     edges: tuple[int, ...] = ()
     currency: str = ""
+    most: int | None = None
 
     def of(self, column: pl.Series) -> tuple[pl.Series, dict[int, str] | None]:
         """The number of each row's group, -1 where the fact is unknown; and what the numbers stand for where they are of texts."""
@@ -39,7 +41,7 @@ class Grouping:
             return kinds.to_physical().cast(pl.Int64).fill_null(-1), dict(zip(present.to_physical().to_list(), present.to_list(), strict=True))
         whole = column.cast(pl.Int64, strict=False)
         if self.kind == "value":
-            return whole.clip(0, _NUMBERS).fill_null(-1), None
+            return (whole if self.most is None else whole.clip(upper_bound=self.most)).clip(lower_bound=0).fill_null(-1), None
         above = pl.sum_horizontal([(pl.col(column.name) > edge).cast(pl.Int64) for edge in self.edges] or [pl.lit(0)])
         return pl.DataFrame([whole]).select(pl.when(pl.col(column.name).is_not_null()).then(above).otherwise(-1)).to_series(), None
 
@@ -54,8 +56,8 @@ class Grouping:
         if self.kind == "age":
             low, high = (-1, *self.edges)[int(group)] + 1, (*self.edges, None)[int(group)]
             return f"{low}-{high}" if high is not None else f"{low} or older"
-        if isinstance(group, int) and group == _NUMBERS:
-            return f"{_NUMBERS} or more"
+        if self.most is not None and group == self.most:
+            return f"{self.most} or more"
         return {"true": "yes", "false": "no"}.get(str(group), str(group))
 
     def order(self, group: int | str | bool | None) -> tuple[bool, int, str]:
@@ -78,9 +80,9 @@ def ages(name: str, title: str) -> Grouping:
     return Grouping(name, title, "age", AGE_EDGES)
 
 
-def values(name: str, title: str) -> Grouping:
-    """A group for each value."""
-    return Grouping(name, title, "value")
+def values(name: str, title: str, *, counts: bool = False) -> Grouping:
+    """A group for each value; where it counts something, many are one group."""
+    return Grouping(name, title, "value", most=_MANY if counts else None)
 
 
 def folded(labels: Sequence[tuple[str, int]]) -> dict[str, str]:

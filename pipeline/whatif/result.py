@@ -79,6 +79,15 @@ class Dimension(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[Group, ...]
 
 
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """Those to whom the candidate means one thing, and what they are paid under each rule."""
+
+    change: str
+    people: int
+    active_minor: int
+    candidate_minor: int
+
+
 class Cell(msgspec.Struct, frozen=True, kw_only=True):
     """Those whom the active rule decided in one way and the candidate in one way."""
 
@@ -200,6 +209,7 @@ class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
     population: Population
     seed: int
     whole: Tally
+    changes: tuple[Change, ...]
     decisions: tuple[Cell, ...]
     months: tuple[Month, ...]
     budget: Budget | None

@@ -81,7 +81,7 @@ def _grouping(rule: Rule, people: Frozen, name: str) -> Grouping:
     small = fact is not None and fact.range is not None and fact.range[1] - fact.range[0] <= 60
     if kind == "money" or (kind in ("number", "percent") and not small):
         return deciles(name, title, people.column(name), rule.currency if kind == "money" else "")
-    return values(name, title)
+    return values(name, title, counts=kind == "number")
 
 
 def simulate(
@@ -118,13 +118,30 @@ def simulate(
     families, cliffs = _families(candidate, active, people, read, own, largest) if income else ((), ())
     gains, losses, random = (tuple(shown(candidate, active, read.of(rows))) for rows in samples)
     return SimulationResult(
-        format="simulation/1", currency=rule.currency, candidate=_said(candidate), active=None if active is None else _said(active),
-        population=population, seed=seed, whole=whole, decisions=comparison.decisions, months=months, budget=budget_of(rule, months),
-        bands_of=income, newly_out_by=comparison.newly_out_by, newly_in_by=comparison.newly_in_by, dimensions=comparison.dimensions,
-        certainty=comparison.certainty, payability=comparison.payability, families=families,
-        cliffs=cliffs if proved_cliffs is None else tuple(proved_cliffs), cliffs_by="sampling" if proved_cliffs is None else "proof",
-        gains=gains, losses=losses, random=random,
-    )  # fmt: skip
+        format="simulation/1",
+        currency=rule.currency,
+        candidate=_said(candidate),
+        active=None if active is None else _said(active),
+        population=population,
+        seed=seed,
+        whole=whole,
+        changes=comparison.changes,
+        decisions=comparison.decisions,
+        months=months,
+        budget=budget_of(rule, months),
+        bands_of=income,
+        newly_out_by=comparison.newly_out_by,
+        newly_in_by=comparison.newly_in_by,
+        dimensions=comparison.dimensions,
+        certainty=comparison.certainty,
+        payability=comparison.payability,
+        families=families,
+        cliffs=cliffs if proved_cliffs is None else tuple(proved_cliffs),
+        cliffs_by="sampling" if proved_cliffs is None else "proof",
+        gains=gains,
+        losses=losses,
+        random=random,
+    )
 
 
 def _said(side: Side) -> RuleSaid:
