@@ -135,8 +135,10 @@ def account_keys(events: Sequence[Known]) -> frozenset[bytes]:
     said = [event for event in events if event.type == ASSIGNMENT or event.withdraws]
     if not said:
         return _NOBODYS
+    if len(said) == 1 and said[0].type == ASSIGNMENT:  # nearly everybody
+        return _NOBODYS if said[0].values["account.status"] == "closed" else frozenset((_account(said[0].values).key(),))
     slots, _ = _slots(said)
-    latest = [max(slot, key=_order).values for slot in slots.values()]
+    latest = [(slot[0] if len(slot) == 1 else max(slot, key=_order)).values for slot in slots.values()]
     return frozenset(_account(values).key() for values in latest if values["account.status"] != "closed")
 
 

@@ -131,8 +131,10 @@ class Lane:
             if history is history_before:
                 continue
             (added if before is None else changed).append((subject, encode_history(history)))
-            fresh = self._fresh(incoming, dispositions)
-            self._note_conflicts(orders, subject, incoming, dispositions)
+            fresh: Sequence[Known] = incoming
+            if len(incoming) > 1 or dispositions[0] is not Disposition.APPLIED:
+                fresh = self._fresh(incoming, dispositions)
+                self._note_conflicts(orders, subject, incoming, dispositions)
             self._note(orders, holders, subject, history_before, history, fresh)
             for period_id, rule in self.rules.items():
                 if before is not None and any(rule.concerns(event) for event in fresh):

@@ -12,7 +12,7 @@ from .decoder import Event, TypeReader, decode_envelope
 from .fields import MAX_MESSAGE_BYTES, EventType, FactSpec, Registry
 from .refusal import problems_of
 
-TOGETHER = 256
+TOGETHER = 64
 """So many messages are read together; where one of them is of another type or wrong, each is read by itself."""
 
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
