@@ -82,7 +82,7 @@ def test_the_page_tells_the_figures_of_the_result(result: SimulationResult):
     assert "not income <= ceiling" in said
     assert "Only final facts count" in said
     assert "✓ within its budget" in said
-    assert "Over the year, as if every period came out as this one" in said
+    assert "Paid by the end of each month, as if every period of the year came out as this one" in said
     assert simulation_hash(result) in said
 
 

@@ -142,10 +142,10 @@ def curve(family: Family, cliffs: Sequence[Cliff], currency: str, *, both: bool,
     last = family.points[-1].at_minor
     for cliff in (cliff for cliff in cliffs if cliff.family == family.label and cliff.rule == "candidate" and cliff.at_minor < last):
         x, y = axes.place(cliff.at_minor, cliff.before_minor / unit)
-        side = "end" if x > (axes.left + axes.right) / 2 else "start"
         words = f"−{money_text(cliff.loss_minor, currency).rsplit(' ', 1)[0]} at {money_text(cliff.at_minor, currency).rsplit(' ', 1)[0]}"
+        late = x > (axes.left + axes.right) / 2  # the words stand where no curve does: left of the fall and below, or right of it
         body.append(f'<circle class="cliff" cx="{number(x)}" cy="{number(y)}" r="4"/>')
-        body.append(text(x + (-9 if side == "end" else 9), max(y - 8, 14), words, "bad-text", side))
+        body.append(text(x - 9, min(y + 22, axes.bottom - 6), words, "bad-text", "end") if late else text(x + 10, y + 4, words, "bad-text"))
     return svg(width, height, f"Amount by {family.along.replace('_', ' ')}: {family.label}", body)
 
 
@@ -169,7 +169,7 @@ def marginal(family: Family, currency: str, parts: int, *, both: bool, width: fl
     sides = {"was": _rates(family, "active_minor", parts), "now": _rates(family, "candidate_minor", parts)}
     if not both:
         del sides["was"]
-    seen = [rate for steps in sides.values() for *_, rate in steps]
+    seen = [rate for steps in sides.values() for start, end, rate in steps if end - start > 1]
     most, least = max([5.0, *(min(rate, _MOST_RATE) for rate in seen)]), min([0.0, *(max(rate, -_MOST_RATE) for rate in seen)])
     rows = [float(value) for value in ticks(most, 5)]
     rows = [-value for value in ticks(-least, 2)[:0:-1]] + rows if least < -0.5 else rows
@@ -179,6 +179,8 @@ def marginal(family: Family, currency: str, parts: int, *, both: bool, width: fl
     for side, steps in sides.items():
         points = [axes.place(at, max(min(rate, rows[-1]), rows[0])) for start, end, rate in steps for at in (start, end)]
         body.append(f'<path class="curve {side}" d="{line(points)}"/>')
+        falls_off = [axes.place(start, rows[-1]) for start, end, rate in steps if end - start == 1 and rate > rows[-1]]
+        body += [f'<circle class="cliff" cx="{number(x)}" cy="{number(y)}" r="4"/>' for x, y in falls_off]
     return svg(width, height, f"Share of one unit more of {family.along.replace('_', ' ')} that is lost: {family.label}", body)
 
 
@@ -190,24 +192,25 @@ def _rates(family: Family, side: str, parts: int) -> list[tuple[int, int, float]
     ]  # fmt: skip
 
 
-def months(result: SimulationResult, width: float = 1080, height: float = 240) -> str:
+def months(result: SimulationResult, width: float = 1080, height: float = 220) -> str:
     """What is paid by the end of each month of the year, beside the budget."""
     unit, currency = 10 ** minor_digits(result.currency), result.currency
-    budget = result.budget.amount_minor / unit if result.budget else 0.0
     spent = [month.so_far_minor / unit for month in result.months]
+    near = result.budget is not None and result.budget.amount_minor / unit < 4 * max(spent)  # a far limit would leave bars that nobody sees
+    budget = result.budget.amount_minor / unit if result.budget and near else 0.0
     rows = ticks(max(1.0, budget, *spent), 4)
     left, right, top, bottom = 8.0, width - 8, 24.0, height - 26
     scale, wide = (bottom - top) / rows[-1], (right - left) / len(spent)
     body = []
     for at, (month, value) in enumerate(zip(result.months, spent, strict=True)):
-        over = result.budget is not None and value > budget
+        over = near and value > budget
         x, y = left + at * wide + wide * 0.16, bottom - value * scale
         place = f'x="{number(x)}" y="{number(y)}" width="{number(wide * 0.68)}" height="{number(value * scale)}"'
         body.append(f'<rect class="fall {"down" if over else "total"}" {place} rx="3"/>')
         body.append(text(x + wide * 0.34, bottom + 18, month.month if width > 600 or len(spent) <= 4 else month.month[-2:], "tick", "middle"))
         if width > 600 or len(spent) <= 4:
             body.append(text(x + wide * 0.34, y - 6, short(month.so_far_minor, currency).rsplit(" ", 1)[0], "tick", "middle"))
-    if result.budget:
+    if result.budget and near:
         y = bottom - budget * scale
         body.append(
             f'<path class="limit" d="{path("M", left, y, "H", right)}"/>'
