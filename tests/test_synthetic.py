@@ -21,6 +21,7 @@ from town import Answer
 from connectors.registries import load_registries
 from connectors.rule_files import read_rule
 from connectors.synthetic import Country, EventFiles, Made, RuleFacts, load_shares, make_events
+from connectors.synthetic.country import People
 from connectors.synthetic.draws import Draws
 from connectors.synthetic.facts import age_years
 from connectors.synthetic.shares import Shares
@@ -41,6 +42,7 @@ BENEFITS = {
     "dk-one-time-2000/2022-09-13": "once",
     "dk-heat-cheque/2022-04-01": "once",
     "dk-child-benefit/2022-01-01": "2022-Q1",
+    "dk-wage-compensation/2020-03-27": "once",
 }
 
 
@@ -55,9 +57,9 @@ def written(size: int, people: Country | None = None, blocks_at_once: int = 20) 
     return stream.getvalue(), made
 
 
-def everybody(size: int, people: Country | None = None) -> tuple[pl.DataFrame, pl.DataFrame]:
-    parts = list(pieces(people or country(), size))
-    return pl.concat([households for households, _ in parts]), pl.concat([persons for _, persons in parts])
+def everybody(size: int) -> People:
+    parts = list(pieces(country(), size))
+    return People(*(pl.concat(frames) for frames in zip(*parts, strict=True)))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +78,7 @@ def histories(town: tuple[bytes, Made]) -> dict[str, History]:
 
 
 @pytest.fixture(scope="module")
-def people() -> tuple[pl.DataFrame, pl.DataFrame]:
+def people() -> People:
     return everybody(100_000)
 
 
@@ -84,7 +86,7 @@ def people() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def test_the_bytes_of_a_seed_are_these() -> None:
-    assert hashlib.sha256(written(1_000)[0]).hexdigest() == "7bdb162c17c1dfbcacd169d61c4d08307ec30aad144c6e05190ee5e9242b6e39"
+    assert hashlib.sha256(written(1_000)[0]).hexdigest() == "ecea7d84c1f49eb4ff8a446662a0713a438bdb79038904dc7d8b83a48d503870"
 
 
 def test_the_size_of_the_pieces_changes_no_byte() -> None:
@@ -137,15 +139,15 @@ def test_accounts_are_valid_and_ones_own_but_for_those_planted(town: tuple[bytes
                 account = (event.values.get("account.iban") or "", event.values.get("account.number"))
                 owners[account].add(subject)
     invalid = [subjects for (iban, _), subjects in owners.items() if iban and not IBAN(str(iban), allow_invalid=True).is_valid]
-    assert len(invalid) == made.planted["account_invalid"] + made.planted["households_account_invalid"] > 0
-    _, persons = everybody(2_000)
+    assert len(invalid) == sum(made.planted[kind] for kind in ("account_invalid", "households_account_invalid", "businesses_account_invalid")) > 0
+    persons = everybody(2_000).persons
     shared = persons.filter(pl.col("account_fault") == "account_shared").height
     assert Counter(len(subjects) for subjects in owners.values()) == {1: len(owners) - shared // 5, **({5: shared // 5} if shared else {})}
 
 
 def test_what_is_planted_is_what_the_events_say(town: tuple[bytes, Made], histories: dict[str, History]) -> None:
     planted = town[1].planted
-    persons = {subject: history for subject, history in histories.items() if not subject.startswith("dk-h")}
+    persons = {subject: history for subject, history in histories.items() if kind_of(subject) == "person"}
     of = {name: {subject: [event for event in history if event.registry == name] for subject, history in persons.items()} for name in ("accounts", "residency")}
     dead = [subject for subject, said in of["residency"].items() if any("residency.death_date" in event.values for event in said)]
     assert 0 < len(dead) <= planted["dead"]
@@ -192,29 +194,39 @@ OF_FAMILIES: dict[str, Any] = {"one_child": pl.col("children") == 1, "two_childr
 
 
 def test_every_published_figure_is_measured() -> None:
-    assert {*MEASURED, *OF_HOUSEHOLDS, *OF_FAMILIES, "mean_income", "above_top_tax_limit"} == {*SHARES.published}
+    others = {"mean_income", "above_top_tax_limit", "businesses", "businesses_compensated", "mean_compensation"}
+    assert {*MEASURED, *OF_HOUSEHOLDS, *OF_FAMILIES} | others == {*SHARES.published}
     assert all(figure.keys() >= {"of", "table", "year"} for figure in SHARES.published.values())
 
 
 @pytest.mark.parametrize("figure", [*MEASURED, *OF_HOUSEHOLDS, *OF_FAMILIES])
-def test_a_share_of_a_hundred_thousand_persons_is_the_published_one(figure: str, people: tuple[pl.DataFrame, pl.DataFrame]) -> None:
-    households, persons = people
+def test_a_share_of_a_hundred_thousand_persons_is_the_published_one(figure: str, people: People) -> None:
+    households, persons, _ = people
     published = float(SHARES.published[figure]["percent"])
     frame = persons if figure in MEASURED else households if figure in OF_HOUSEHOLDS else households.filter(pl.col("children") > 0)
     measured = 100 * frame.select((MEASURED | OF_HOUSEHOLDS | OF_FAMILIES)[figure].mean()).item()
     assert measured == pytest.approx(published, rel=0.06, abs=0.06)
 
 
-def test_incomes_are_the_published_ones(people: tuple[pl.DataFrame, pl.DataFrame]) -> None:
-    _, persons = people
+def test_incomes_are_the_published_ones(people: People) -> None:
+    persons = people.persons
     mean = persons.filter(pl.col("age") >= 15).get_column("income").mean()
     assert mean == pytest.approx(1_000 * float(SHARES.published["mean_income"]["thousand"]), rel=0.02)
     above = persons.filter(pl.col("age") >= 18).select(((pl.col("taxed") + pl.max_horizontal("capital", 0)) > 531_000).mean()).item()
     assert 100 * above == pytest.approx(float(SHARES.published["above_top_tax_limit"]["percent"]), abs=1.2)
 
 
-def test_every_household_has_one_head_and_its_children_a_guardian_in_it(people: tuple[pl.DataFrame, pl.DataFrame]) -> None:
-    households, persons = people
+def test_businesses_are_as_many_and_lost_as_much_as_published(people: People) -> None:
+    facts = RuleFacts(*rules()[4], country(), REGISTRIES)
+    decided = facts.decide(facts.table(people))
+    businesses = people.businesses.height
+    assert 1_000 * businesses / people.persons.height == float(SHARES.published["businesses"]["per_thousand_persons"])
+    assert 100 * decided.granted / businesses == pytest.approx(float(SHARES.published["businesses_compensated"]["percent"]), abs=1.5)
+    assert decided.amount_minor / decided.granted / 100_000 == pytest.approx(float(SHARES.published["mean_compensation"]["thousand"]), rel=0.08)
+
+
+def test_every_household_has_one_head_and_its_children_a_guardian_in_it(people: People) -> None:
+    households, persons, _ = people
     assert persons.filter(pl.col("role") == "head").get_column("household").to_list() == households.get_column("household").to_list()
     guardians = persons.select(guardian="person", guardians_household="household", guardians_age="age")
     children = persons.filter((pl.col("age") < 18) & (pl.col("role") == "child")).join(guardians, on="guardian", how="inner")
@@ -223,8 +235,8 @@ def test_every_household_has_one_head_and_its_children_a_guardian_in_it(people: 
     assert children.select((pl.col("guardians_age") - pl.col("age")).min()).item() >= 18
 
 
-def test_who_joined_a_household_lived_in_another_one_that_exists(people: tuple[pl.DataFrame, pl.DataFrame]) -> None:
-    households, persons = people
+def test_who_joined_a_household_lived_in_another_one_that_exists(people: People) -> None:
+    households, persons, _ = people
     joined = persons.filter(pl.col("joined"))
     assert joined.height > 100
     assert joined.select((pl.col("joined_from") != pl.col("household")).all()).item()
@@ -256,17 +268,21 @@ amount: {steps: [{id: net, is: one}], pay: net}
 """
 
 
+def kind_of(subject: str) -> str:
+    return {"dk-h": "household", "dk-b": "business"}.get(subject[:4], "person")
+
+
 def rules() -> list[tuple[Any, Any]]:
     shipped = [(read_rule(SHIPPED / "benefits" / f"{name}.yaml", REGISTRIES), parse_period(period)) for name, period in BENEFITS.items()]
     return [*shipped, (load_rule(FACTS, REGISTRIES.catalogue), parse_period("once"))]
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(6))
 def test_the_facts_of_a_rule_are_those_that_are_read_out_of_the_events(number: int, histories: dict[str, History]) -> None:
     rule, period = rules()[number]
     active = ActiveRule(rule, period, REGISTRIES.catalogue)
-    table = RuleFacts(rule, period, country(), REGISTRIES).table(*everybody(2_000))
-    subjects = [subject for subject in sorted(histories) if subject.startswith("dk-h") == (rule.decides_for == "household")]
+    table = RuleFacts(rule, period, country(), REGISTRIES).table(everybody(2_000))
+    subjects = [subject for subject in sorted(histories) if kind_of(subject) == rule.decides_for]
     assert sorted(table.get_column("subject")) == subjects
     rows = {row["subject"]: row for row in table.iter_rows(named=True)}
     ages = {fact.name for fact in rule.facts if fact.type == "years"}
@@ -286,7 +302,7 @@ def test_the_facts_of_a_rule_are_those_that_are_read_out_of_the_events(number: i
 def test_the_facts_of_members_count_whom_the_events_place_in_a_household(histories: dict[str, History]) -> None:
     rule = read_rule(SHIPPED / "benefits/jp-fixed-sum-2020/2020-04-30.yaml", REGISTRIES)
     facts = RuleFacts(rule, parse_period("once"), country(), REGISTRIES)
-    table = facts.table(*everybody(2_000))
+    table = facts.table(everybody(2_000))
     on, homes = day(date(2020, 4, 27)), defaultdict(list)
     for subject, history in histories.items():
         said = [event for event in history if event.registry == "residency" and event.valid_from <= on]
@@ -327,7 +343,7 @@ def test_events_come_as_a_file_or_as_one_for_each_topic_with_what_is_expected_be
     assert answer.code == 0
     told, expected = json.loads(answer.out), json.loads((tmp_path / "expected.json").read_text())
     assert told == expected
-    assert (told["persons"], told["households"], told["decisions"][0]["period"]) == (1_000, 475, "2022-Q1")
+    assert (told["persons"], told["households"], told["businesses"], told["decisions"][0]["period"]) == (1_000, 475, 56, "2022-Q1")
     assert (tmp_path / "all.ndjson").read_bytes() == written(1_000)[0]
     assert load("--size", "1000", "--seed", "7", "--output", str(tmp_path / "topics")).code == 0
     topics = sorted((tmp_path / "topics").glob("*.ndjson"))
@@ -348,7 +364,7 @@ def test_a_country_may_be_made_on_another_day(on: date) -> None:
 def test_standard_output_holds_events_and_nothing_else(load: Any) -> None:
     answer = load("--size", "1000", "--seed", "7", "--output", "-")
     assert answer.out.encode() == written(1_000)[0]
-    assert "1,000 persons in 475 households" in answer.err
+    assert "1,000 persons in 475 households and 56 businesses" in answer.err
 
 
 def test_facts_come_as_a_table_that_evaluate_reads(load: Any, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]) -> None:

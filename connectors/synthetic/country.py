@@ -6,20 +6,41 @@ A household and a person are known by their numbers; whatever is drawn for one d
 from __future__ import annotations
 
 from datetime import date
+from typing import NamedTuple
 
 import polars as pl
 
 from pipeline.facts import day
 
-from .draws import TEN_THOUSAND, Draws, by_age, looked_up, steps
+from .accounts import account
+from .businesses import businesses
+from .draws import TEN_THOUSAND, Draws, by_age, looked_up, quantiles
 from .shares import BLOCK_PERSONS, Bands, Shares
 
 YEAR_DAYS = 365
 GROUP = 5
 """So many persons share an account where one is shared."""
 
-ACCOUNT_FAULTS = ("no_account", "account_closed", "account_pending", "account_invalid")
-_PRIME = 9_999_999_967
+
+class People(NamedTuple):
+    """Some blocks of a country: its households, their members, and its businesses, each in the order of their numbers."""
+
+    households: pl.DataFrame
+    persons: pl.DataFrame
+    businesses: pl.DataFrame
+
+    def of(self, kind: str) -> pl.DataFrame:
+        """The rows of one kind of subject: household, person or business."""
+        return {"household": self.households, "person": self.persons, "business": self.businesses}[kind]
+
+    def within(self, size: int, block_businesses: int) -> People:
+        """Those of the first `size` persons, with households whole."""
+        first = pl.col("first") < size
+        return People(
+            self.households.filter(first),
+            self.persons.filter(first),
+            self.businesses.filter(pl.col("business") * BLOCK_PERSONS < size * block_businesses),
+        )
 
 
 class Country:
@@ -28,18 +49,19 @@ class Country:
     def __init__(self, shares: Shares, seed: int, on: date) -> None:
         self.shares, self.seed, self.on, self.day = shares, seed, on, day(on)
         self._kinds = _kinds(shares)
-        self._incomes = pl.Series([income for band in shares.incomes for income in _quantiles(band[2:], 1_000)])
-        self._capital = pl.Series(_quantiles(shares.capital, 100))
+        self._incomes = pl.concat([quantiles(tuple(band[2:]), 1_000) for band in shares.incomes])
+        self._capital = quantiles(tuple(shares.capital), 100)
         self._receipts, self._receipt_band = _receipt_tables(shares.receipts)
         self._unpaired = pl.Series([word for weights in by_age(shares.alone) for word in _hundred(weights, ("unmarried", "divorced", "widowed"))])
         self._income_band = [next(place for place, band in enumerate(shares.incomes) if band[0] <= age <= band[1]) for age in range(121)]
 
-    def people(self, first_block: int, blocks: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """The households and the persons of some blocks, in the order of their numbers."""
+    def people(self, first_block: int, blocks: int) -> People:
+        """Everybody of some blocks."""
         households = self._households(first_block, blocks)
         persons = self._persons(households, first_block)
         sums = persons.group_by("household", maintain_order=True).agg(pl.col("taxed", "capital").sum())
-        return households.with_columns(sums.get_column("taxed").alias("personal_income"), sums.get_column("capital")), persons
+        households = households.with_columns(sums.get_column("taxed").alias("personal_income"), sums.get_column("capital"))
+        return People(households, persons, businesses(self.shares, self.seed, first_block, blocks))
 
     def _households(self, first_block: int, blocks: int) -> pl.DataFrame:
         shares, each = self.shares, self.shares.block_households
@@ -63,7 +85,7 @@ class Country:
             heating_known=~draws.chance("heating known", rare.heating_unknown),
             income_estimated=draws.chance("income estimated", rare.income_estimated),
             income_known=~draws.chance("income known", rare.income_unknown),
-            **self._account(draws, pl.col("household") * 2 + 1),
+            **account(draws, pl.col("household") * 3 + 1, self.shares.accounts, self.seed),
         )
         moved = draws.chance("moved", rare.moved_municipality) & (pl.col("earlier") != pl.col("municipality")) & ~pl.col("joined")
         frame = frame.with_columns(moved=moved, size=pl.col("couple") * 2 + pl.col("others") + pl.col("children"))
@@ -164,7 +186,7 @@ class Country:
         frame = frame.with_columns(
             income=pl.when(pl.col("age") < 15).then(0).otherwise(income),
             capital=pl.when(pl.col("age") < 18).then(0).otherwise(capital),
-            **self._account(draws, pl.col("person") * 2),
+            **account(draws, pl.col("person") * 3, self.shares.accounts, self.seed),
         )
         after_contribution = pl.col("income") * 92 // 100
         base = after_contribution + pl.max_horizontal(pl.col("capital"), pl.lit(0))
@@ -191,25 +213,6 @@ class Country:
         """The benefit that somebody of this age receives, or an empty text."""
         return looked_up(self._receipts, looked_up(self._receipt_band, pl.col("age")) * TEN_THOUSAND + draws.below(name, TEN_THOUSAND))
 
-    def _account(self, draws: Draws, number: pl.Expr) -> dict[str, pl.Expr]:
-        """An account of one's own (a prime keeps the numbers apart), and what is wrong with it: one thing at most."""
-        faults = self.shares.accounts
-        rates = [getattr(faults, fault) for fault in ACCOUNT_FAULTS]
-        fault = looked_up([*ACCOUNT_FAULTS, ""], looked_up(steps([*rates, TEN_THOUSAND - sum(rates)]), draws.below("account fault", TEN_THOUSAND)))
-        registration = 1_000 + draws.below("bank", 8_999)
-        own = (number * 104_729 + self.seed % 1_000_003 * 7_919) % _PRIME
-        national = registration * 10_000_000_000 + own
-        # ISO 13616: 98 less the remainder of the digits with DK written as 1320 and two noughts behind them.
-        check = 98 - (national % 97 * (1_000_000 % 97) + 132_000 % 97) % 97
-        wrong = pl.when(fault == "account_invalid").then(check % 97 + 2).otherwise(check)
-        return {
-            "account_fault": fault,
-            "account_registration": registration.cast(pl.String),
-            "account_number": own.cast(pl.String).str.zfill(10),
-            "account_iban": pl.concat_str(pl.lit("DK"), wrong.cast(pl.String).str.zfill(2), national.cast(pl.String)),
-            "account_is_danish": draws.chance("account written", faults.account_written_as_danish) & (fault != "account_invalid"),
-        }
-
 
 def _kinds(shares: Shares) -> pl.DataFrame:
     rows = [(kind.couple, kind.others, kind.children) for kind in shares.households for _ in range(kind.number)]
@@ -230,17 +233,3 @@ def _receipt_tables(bands: list[dict[str, int]]) -> tuple[pl.Series, pl.Series]:
         words += [*names, *[""] * (TEN_THOUSAND - len(names))]
     of_age = [next((place for place, band in enumerate(bands, 1) if band["from"] <= age <= band["to"]), 0) for age in range(121)]
     return pl.Series(words), pl.Series(of_age)
-
-
-def _quantiles(deciles: list[int], unit: int) -> list[int]:
-    """10,000 values between eleven deciles: even within a decile, but few of the lowest and the highest one come near its far end."""
-    values = []
-    for place in range(TEN_THOUSAND):
-        decile, within = divmod(place, TEN_THOUSAND // 10)
-        low, high = deciles[decile], deciles[decile + 1]
-        near = within if decile else 999 - within
-        if decile in (0, 9):
-            for _ in range(3):
-                near = near * near // 1_000
-        values.append((low * unit + (high - low) * unit * near // 1_000) if decile else (high * unit - (high - low) * unit * near // 1_000))
-    return values

@@ -5,19 +5,18 @@ from __future__ import annotations
 import msgspec
 import polars as pl
 
-from pipeline.problems import Malformed, Problem
 from pipeline.registry import Registries
 from pipeline.rules import DECISIONS, GRANTED, Period, Rule, RuleFact, decide
 from pipeline.rules.aggregates import COUNT, ROW, with_aggregates
 
-from .country import Country
+from .country import Country, People
 from .facts import FactColumns
-from .statements import CHILD_BENEFIT, household_name, household_statements, person_name, person_statements
+from .statements import CHILD_BENEFIT, kinds
 
 HOLD = "hold"
 """The column that says why money could not leave: a code of `pipeline.holds`, empty where it could."""
 
-DIMENSIONS = {"person": ("municipality", "role"), "household": ("municipality", "size", "children")}
+DIMENSIONS = {"person": ("municipality", "role"), "household": ("municipality", "size", "children"), "business": ("industry", "owners")}
 """Further columns, to tell groups apart by."""
 
 
@@ -39,25 +38,21 @@ class RuleFacts:
     """The facts of a rule for a period, of everybody it can decide."""
 
     def __init__(self, rule: Rule, period: Period, country: Country, registries: Registries) -> None:
-        if rule.decides_for not in DIMENSIONS:
-            known = " and ".join(f"{kind}s" for kind in DIMENSIONS)
-            raise Malformed([Problem("--rule", f"{rule.benefit} decides for a {rule.decides_for}, and a population has {known}", "Name another rule.")])
-        self.rule, self.period, self._on = rule, period, country.day
-        self._is_household = rule.decides_for == "household"
-        persons, households = person_statements(country), household_statements(country)
+        self.rule, self.period = rule, period
+        known = kinds(country)
+        self._kind, persons = known[rule.decides_for], known["person"].statements
         asked = [fact for fact in rule.facts if fact.aggregate is None]
-        self._own = FactColumns(rule, period, asked, households if self._is_household else persons, registries)
+        self._own = FactColumns(rule, period, asked, self._kind.statements, registries)
         self._members = None if rule.members is None else FactColumns(rule, period, [*rule.members.facts, _membership(rule)], persons, registries)
-        self._name = household_name(pl.col("household")) if self._is_household else person_name(pl.col("person"))
 
-    def table(self, households: pl.DataFrame, persons: pl.DataFrame) -> pl.DataFrame:
+    def table(self, people: People) -> pl.DataFrame:
         """`subject`, a column for each fact, `hold`, and further columns to tell groups apart by."""
-        frame = (households if self._is_household else persons).filter(self._own.known)
+        frame = people.of(self.rule.decides_for).filter(self._own.known)
         days = [self._own.event_day.alias("event_day")] if self.rule.needs_event_day else []
         taken = {fact.name for fact in self.rule.facts}
         beside = [name for name in DIMENSIONS[self.rule.decides_for] if name not in taken]
-        table = frame.select(self._name.alias("subject"), *self._own.columns, *days, self._hold().alias(HOLD), *beside)
-        return table if self._members is None else self._with_members(table, persons)
+        table = frame.select(self._kind.name.alias("subject"), *self._own.columns, *days, self._hold().alias(HOLD), *beside)
+        return table if self._members is None else self._with_members(table, people.persons)
 
     def decide(self, table: pl.DataFrame) -> Decided:
         """What comes of it; the table is one that `table` made."""
@@ -74,7 +69,7 @@ class RuleFacts:
 
     def _hold(self) -> pl.Expr:
         fault = pl.col("account_fault")
-        if self._is_household:
+        if self.rule.decides_for != "person":
             return fault
         of_child = (pl.col("age") < 18) & (pl.col("child") >= 0)
         has_none = of_child if self.rule.benefit != CHILD_BENEFIT else pl.lit(False)

@@ -78,6 +78,21 @@ class ChildrenTax(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     income_corrected: int
 
 
+class Businesses(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Businesses of a block, weights of owners from 0 on, deciles of employees, of the turnover of a quarter and of the percentage lost, the rest in 10,000."""
+
+    number: int
+    industries: dict[str, int]
+    owners: list[int]
+    employees: list[int]
+    turnover: list[int]
+    lost: list[int]
+    inactive: int
+    ordered_closed: int
+    turnover_unknown: int
+    turnover_final: int
+
+
 class Shares(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One country's file; `published` is for people and tests, the rest is what is drawn from."""
 
@@ -96,6 +111,7 @@ class Shares(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     accounts: AccountFaults
     accounts_shared: int
     children_tax: ChildrenTax
+    businesses: Businesses
     municipalities: dict[str, int]
 
     @property

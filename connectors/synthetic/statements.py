@@ -1,11 +1,11 @@
-"""What the registries of Denmark say of a population: one statement for each kind of event, over the rows of persons or of households.
+"""What the registries of Denmark say of a population: one statement for each kind of event, over the rows of persons, households or businesses.
 
 From the same statements come the events (`lines`) and the columns of a rule's facts (`facts`), so that the two agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -16,6 +16,7 @@ from pipeline.facts import day
 from .country import Country
 
 RESIDENCY, ACCOUNTS = "urn:registry:residency", "urn:registry:account"
+BUSINESSES = "urn:registry:business:dk"
 BENEFITS, TAX, HOUSEHOLDS = "urn:registry:benefits:dk", "urn:registry:tax:dk", "urn:registry:households:dk"
 CHILD_BENEFIT = "dk-child-benefit"
 """A child's account is assigned for this benefit alone."""
@@ -40,13 +41,26 @@ class Statement:
     fields: Mapping[str, pl.Expr]
 
 
-def person_statements(country: Country) -> list[Statement]:
-    """What is said of persons, an event with a higher sequence later."""
-    return [*_residency(country), *_accounts("nemkonto-p", pl.col("since"), country.day, _child_benefit()), *_receipts(country), *_assessments(country)]
+@dataclass(frozen=True)
+class Kind:
+    """One kind of subject: the column of its number, its pseudonym, and what is said of it, an event with a higher sequence later."""
+
+    index: str
+    name: pl.Expr
+    statements: Sequence[Statement]
 
 
-def household_statements(country: Country) -> list[Statement]:
-    """What is said of households."""
+def kinds(country: Country) -> dict[str, Kind]:
+    """Persons, households and businesses."""
+    persons = [*_residency(country), *_accounts("nemkonto-p", pl.col("since"), country.day, _child_benefit()), *_receipts(country), *_assessments(country)]
+    return {
+        "person": Kind("person", person_name(pl.col("person")), persons),
+        "household": Kind("household", household_name(pl.col("household")), _household_statements(country)),
+        "business": Kind("business", pl.concat_str(pl.lit("dk-b"), pl.col("business").cast(pl.String).str.zfill(8)), _business_statements(country)),
+    }
+
+
+def _household_statements(country: Country) -> list[Statement]:
     year = country.on.year - 2
     status = pl.when("income_estimated").then(pl.lit("estimated")).otherwise(pl.lit("final"))
     income = {
@@ -58,6 +72,28 @@ def household_statements(country: Country) -> list[Statement]:
         *_accounts("nemkonto-h", built, country.day, pl.lit(None, pl.String)),
         Statement("registry.dk_household.income.v1", HOUSEHOLDS, "income", 1, pl.col("income_known"), known, income),
         Statement("registry.dk_household.dwelling.v1", HOUSEHOLDS, "dwelling", 2, pl.col("heating_known"), built, dwelling),
+    ]
+
+
+def _business_statements(country: Country) -> list[Statement]:
+    """What a business is, and what it turned over in two stretches of days that the law of 2020 compares, once they are over."""
+    kind, register = "registry.business.company.v1", pl.col("registered_day")
+    company = {
+        "valid_from": register, "status": pl.lit("final"), "active": pl.col("active"), "registered": register, "industry": pl.col("industry"),
+        "owners": pl.col("owners"), "full_time_employees": pl.col("employees"),
+    }  # fmt: skip
+
+    def declared(sequence: int, first: date, end: date, status: pl.Expr, **fields: pl.Expr) -> Statement:
+        days = {"valid_from": pl.lit(day(first)), "valid_to": pl.lit(day(end)), "status": status}
+        said = pl.col("turnover_known") & (register < day(end)) & pl.lit(day(end) <= country.day)
+        return Statement(kind, BUSINESSES, "company", sequence, said, pl.lit(day(end)), {**days, **fields})
+
+    sure = pl.when("turnover_final").then(pl.lit("final")).otherwise(pl.lit("estimated"))
+    return [
+        *_accounts("nemkonto-b", register, country.day, pl.lit(None, pl.String), register <= country.day),
+        Statement(kind, BUSINESSES, "company", 1, register <= country.day, register, company),
+        declared(2, date(2019, 4, 1), date(2019, 7, 1), pl.lit("final"), turnover=pl.col("turnover_before") * 100),
+        declared(3, date(2020, 3, 9), date(2020, 7, 9), sure, turnover=pl.col("turnover") * 100, ordered_closed=pl.col("ordered_closed")),
     ]
 
 
@@ -107,7 +143,8 @@ def _child_benefit() -> pl.Expr:
     return pl.when((pl.col("age") < 18) & (pl.col("child") >= 0)).then(pl.lit(CHILD_BENEFIT))
 
 
-def _accounts(id: str, since: pl.Expr, on: int, benefit: pl.Expr) -> list[Statement]:
+def _accounts(id: str, since: pl.Expr, on: int, benefit: pl.Expr, exists: pl.Expr | None = None) -> list[Statement]:
+    exists = pl.lit(True) if exists is None else exists
     danish, fault = pl.col("account_is_danish"), pl.col("account_fault")
 
     def told(sequence: int, said: pl.Expr, at: pl.Expr, status: pl.Expr) -> Statement:
@@ -121,7 +158,7 @@ def _accounts(id: str, since: pl.Expr, on: int, benefit: pl.Expr) -> list[Statem
             "valid_from": at,
             "holder": pl.lit("match"),
         }
-        return Statement("registry.account.assignment.v1", ACCOUNTS, id, sequence, said, at, fields)
+        return Statement("registry.account.assignment.v1", ACCOUNTS, id, sequence, said & exists, at, fields)
 
     opened = pl.max_horizontal(since, pl.lit(on - 3_650))
     first = pl.when(fault == "account_pending").then(pl.lit("pending")).otherwise(pl.lit("active"))

@@ -13,11 +13,12 @@ from polars.io.plugins import register_io_source
 
 from pipeline.registry import Registries
 
-from .country import ACCOUNT_FAULTS, Country
+from .accounts import ACCOUNT_FAULTS
+from .country import Country, People
 from .deciding import Decided, RuleFacts, add
 from .lines import lines
 from .shares import BLOCK_PERSONS
-from .statements import household_name, household_statements, person_name, person_statements
+from .statements import kinds
 
 BLOCKS_AT_ONCE = 20
 FACTS_BLOCKS_AT_ONCE = 100
@@ -25,14 +26,11 @@ FACTS_BLOCKS_AT_ONCE = 100
 Progress = Callable[[int, int], None]
 """Called with the persons made and the persons there will be."""
 
-People = tuple[pl.DataFrame, pl.DataFrame]
-"""Households and their members."""
-
 
 class Made(msgspec.Struct):
     """What was made: who there is, what the registries say, what was planted in it, and what rules must decide.
 
-    `planted` counts persons but for those that begin with "households"; of accounts shared, accounts of persons told before any decision is made.
+    `planted` counts persons but for those that begin with "households" or "businesses". Shared accounts hold orders as counted where accounts are told first.
     """
 
     country: str
@@ -40,6 +38,7 @@ class Made(msgspec.Struct):
     day: str
     persons: int = 0
     households: int = 0
+    businesses: int = 0
     events: dict[str, int] = {}
     planted: dict[str, int] = {}
     decisions: list[Decided] = []
@@ -49,8 +48,7 @@ def pieces(country: Country, size: int, blocks_at_once: int = BLOCKS_AT_ONCE) ->
     """Everybody, in pieces. The last household is whole, so that a few more people may come than were asked for."""
     blocks = -(-size // BLOCK_PERSONS)
     for first in range(0, blocks, blocks_at_once):
-        households, persons = country.people(first, min(blocks_at_once, blocks - first))
-        yield households.filter(pl.col("first") < size), persons.filter(pl.col("first") < size)
+        yield country.people(first, min(blocks_at_once, blocks - first)).within(size, country.shares.businesses.number)
 
 
 def make_events(
@@ -64,18 +62,16 @@ def make_events(
 ) -> Made:
     """Writes the events of a population; the same bytes whatever the size of the pieces."""
     made = _Making(country, facts)
-    told = [(statement, "person", person_name(pl.col("person"))) for statement in person_statements(country)]
-    told += [(statement, "household", household_name(pl.col("household"))) for statement in household_statements(country)]
-    for households, persons in pieces(country, size, blocks_at_once):
+    told = [(kind, of, statement) for kind, of in kinds(country).items() for statement in of.statements]
+    for people in pieces(country, size, blocks_at_once):
         by_topic: dict[str, list[pl.DataFrame]] = {}
-        for statement, index, name in told:
+        for kind, of, statement in told:
             registry, _ = registries.event_types()[statement.type][statement.source]
-            events = lines(statement, persons if index == "person" else households, name, pl.col(index), registries)
-            by_topic.setdefault(registry.topic, []).append(events)
+            by_topic.setdefault(registry.topic, []).append(lines(statement, people.of(kind), of.name, pl.col(of.index), registries))
         for topic, parts in by_topic.items():
             made.count_events(topic, sum(part.height for part in parts))
         files.write(by_topic)
-        made.count(households, persons)
+        made.count(people)
         progress(made.made.persons, size)
     return made.made
 
@@ -85,12 +81,12 @@ def make_facts(country: Country, size: int, facts: RuleFacts, path: Path, progre
     making = _Making(country, [facts])
 
     def tables() -> Iterator[pl.DataFrame]:
-        for households, persons in pieces(country, size, FACTS_BLOCKS_AT_ONCE):
-            [table] = making.count(households, persons)
+        for people in pieces(country, size, FACTS_BLOCKS_AT_ONCE):
+            [table] = making.count(people)
             progress(making.made.persons, size)
             yield _as_file(table)
 
-    schema = _as_file(facts.table(*country.people(0, 1))).schema
+    schema = _as_file(facts.table(country.people(0, 1))).schema
 
     def source(columns: list[str] | None, predicate: pl.Expr | None, rows: int | None, batch: int | None) -> Iterator[pl.DataFrame]:
         yield from tables()
@@ -151,20 +147,21 @@ class _Making:
     def count_events(self, topic: str, count: int) -> None:
         self.made.events[topic] = self.made.events.get(topic, 0) + count
 
-    def count(self, households: pl.DataFrame, persons: pl.DataFrame) -> list[pl.DataFrame]:
+    def count(self, people: People) -> list[pl.DataFrame]:
         """Counts a piece; gives the table of each rule's facts."""
         made = self.made
-        made.persons += persons.height
-        made.households += households.height
-        planted = _planted(households, persons)
+        made.persons += people.persons.height
+        made.households += people.households.height
+        made.businesses += people.businesses.height
+        planted = _planted(people)
         made.planted = {kind: made.planted.get(kind, 0) + number for kind, number in planted.items()}
-        tables = [facts.table(households, persons) for facts in self._facts]
+        tables = [facts.table(people) for facts in self._facts]
         parts = [facts.decide(table) for facts, table in zip(self._facts, tables, strict=True)]
         made.decisions = [add(total, part) for total, part in zip(made.decisions, parts, strict=True)] if made.decisions else parts
         return tables
 
 
-def _planted(households: pl.DataFrame, persons: pl.DataFrame) -> dict[str, int]:
+def _planted(people: People) -> dict[str, int]:
     of_child = pl.col("guardian").is_not_null() & pl.col("guardian_base").is_not_null()
     counts = {
         "dead": pl.col("died"),
@@ -183,6 +180,10 @@ def _planted(households: pl.DataFrame, persons: pl.DataFrame) -> dict[str, int]:
         "households_heating_unknown": ~pl.col("heating_known"),
         **{f"households_{fault}": pl.col("account_fault") == fault for fault in ACCOUNT_FAULTS},
     }
-    both = ((persons, counts), (households, of_households))
-    rows = [frame.select(holds.sum().alias(kind) for kind, holds in kinds.items()).row(0, named=True) for frame, kinds in both]
+    of_businesses = {
+        "businesses_turnover_unknown": ~pl.col("turnover_known"),
+        **{f"businesses_{fault}": pl.col("account_fault") == fault for fault in ACCOUNT_FAULTS},
+    }
+    every = ((people.persons, counts), (people.households, of_households), (people.businesses, of_businesses))
+    rows = [frame.select(holds.sum().alias(kind) for kind, holds in holds_of.items()).row(0, named=True) for frame, holds_of in every]
     return {kind: int(number) for row in rows for kind, number in row.items()}

@@ -150,7 +150,7 @@ def _tell(made: Made, place: Path | None, kind: str, seconds: float, as_json: bo
     tell = say if place is not None else note
     events = sum(made.events.values())
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    tell(f"{made.persons:,} persons in {made.households:,} households on {made.day}, by seed {made.seed}.")
+    tell(f"{made.persons:,} persons in {made.households:,} households and {made.businesses:,} businesses on {made.day}, by seed {made.seed}.")
     if kind == "events":
         tell(f"{events:,} events: " + ", ".join(f"{count:,} {topic}" for topic, count in made.events.items()) + ".")
     tell("Planted: " + ", ".join(f"{count:,} {_words(name)}" for name, count in made.planted.items() if count) + ".")
