@@ -4,9 +4,9 @@ from .comparison import PAYABLE, Chunk, Comparison, Side
 from .groups import Grouping
 from .people import Rows
 from .result import BANDS, CHANGES, Population, SimulationResult, Tally, decode_simulation, encode_simulation, simulation_hash
-from .simulation import Frozen, groupings_of, income_of, simulate
+from .simulation import Frozen, check_comparable, groupings_of, income_of, simulate
 
 __all__ = [
     "BANDS", "CHANGES", "PAYABLE", "Chunk", "Comparison", "Frozen", "Grouping", "Population", "Rows", "Side", "SimulationResult", "Tally",
-    "decode_simulation", "encode_simulation", "groupings_of", "income_of", "simulate", "simulation_hash",
+    "check_comparable", "decode_simulation", "encode_simulation", "groupings_of", "income_of", "simulate", "simulation_hash",
 ]  # fmt: skip

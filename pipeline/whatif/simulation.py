@@ -84,6 +84,13 @@ def _grouping(rule: Rule, people: Frozen, name: str) -> Grouping:
     return values(name, title, counts=kind == "number")
 
 
+def check_comparable(candidate: Side, active: Side | None) -> None:
+    """Malformed unless both pay one currency."""
+    if active is not None and active.rule.currency != candidate.rule.currency:
+        what = f"{active.rule.benefit} pays {active.rule.currency}, the candidate {candidate.rule.currency}"
+        raise Malformed([Problem("--against", what, "Compare rules of one currency.")])
+
+
 def simulate(
     candidate: Side,
     active: Side | None,
@@ -97,10 +104,7 @@ def simulate(
 ) -> SimulationResult:
     """Decides everybody by both rules and says what the candidate would change."""
     rule, population = candidate.rule, people.population
-    if active is not None and active.rule.currency != rule.currency:
-        raise Malformed(
-            [Problem("--against", f"{active.rule.benefit} pays {active.rule.currency}, the candidate {rule.currency}", "Compare rules of one currency.")]
-        )
+    check_comparable(candidate, active)
     groupings, income = groupings_of(rule, people, by), income_of(rule)
     comparison, alike = Comparison(candidate, active, groupings, income), FamilyCount(rule)
     for chunk in people.chunks([grouping.name for grouping in groupings]):

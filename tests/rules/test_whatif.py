@@ -274,8 +274,8 @@ def law_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("laws") / "people.parquet"
 
 
-@settings(max_examples=15)
-@given(rows=st.lists(PERSON, min_size=1, max_size=40), chunk=st.integers(1, 41))
+@settings(max_examples=10)
+@given(rows=st.lists(PERSON, min_size=1, max_size=16), chunk=st.integers(1, 17))
 def test_groups_add_up_to_the_whole_and_the_changes_to_everybody(law_path: Path, rows: list[tuple[object, ...]], chunk: int):
     found = what_if(people(law_path, [(f"{index:03}", *row) for index, row in enumerate(rows)]), chunk_rows=chunk, by=["income", "status", "resident"])
     whole = found.whole
@@ -287,8 +287,8 @@ def test_groups_add_up_to_the_whole_and_the_changes_to_everybody(law_path: Path,
     assert sum(month.candidate_minor for month in found.months) == whole.candidate_minor
 
 
-@settings(max_examples=15)
-@given(rows=st.lists(PERSON, min_size=1, max_size=30))
+@settings(max_examples=10)
+@given(rows=st.lists(PERSON, min_size=1, max_size=16))
 def test_a_rule_against_itself_changes_nobody_and_an_exchange_exchanges_in_and_out(law_path: Path, rows: list[tuple[object, ...]]):
     path = people(law_path, [(f"{index:03}", *row) for index, row in enumerate(rows)])
     itself = what_if(path, new=OLD, old=OLD).whole

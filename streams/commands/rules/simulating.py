@@ -20,6 +20,7 @@ from .reading import SHIPPED_REGISTRIES, Document, Json, Members, PeriodText, Re
 if TYPE_CHECKING:
     from connectors.snapshot import Snapshot
     from pipeline.whatif import Frozen, Side, SimulationResult
+    from pipeline.whatif.result import Cliff
 
 NOTHING = "nothing"
 SNAPSHOTS = "snapshots"
@@ -57,6 +58,7 @@ def simulate(
     by: Annotated[list[str] | None, typer.Option("--by", metavar="NAME", help="A fact or column to group people by; may be repeated.")] = None,
     family: Annotated[str, typer.Option("--family", metavar="SUBJECT", help="Whose family the curves go along first.")] = "",
     seed: Annotated[int, typer.Option("--seed", help="Of the twenty people at random.")] = 1,
+    prove: Annotated[bool, typer.Option("--prove", help="Find the candidate's cliffs with the solver, of everybody, not of the families shown.")] = False,
     output: Output = None,
     registries: Registries = SHIPPED_REGISTRIES,
     as_json: Json = False,
@@ -81,8 +83,9 @@ def simulate(
             frozen = _found(context, taken) if taken else _freeze(context, None)
             active = _against(against, against_period, side, registries, frozen)
             people = _of_snapshot(frozen, side, active, by or (), registries)
+        proved = _proved(loaded) if prove else None
         with progress_bar("people compared", unit="subjects") as bar:
-            result = compared(side, active, people, by=by or (), seed=seed, family=family, progress=bar)
+            result = compared(side, active, people, by=by or (), seed=seed, family=family, proved_cliffs=proved, progress=bar)
         directory = output or settings_of(context).home / "reports"
         written = write_simulation(directory, result)
     files = {path.suffix.removeprefix("."): str(path) for path in written}
@@ -95,12 +98,13 @@ def simulate(
 def _against(text: str, label: str, candidate: Side, registries: Path, frozen: Snapshot | None = None) -> Side | None:
     """What the candidate is compared with; by itself the rule that decided the same benefit and period when the snapshot was taken."""
     from pipeline.rules import load_rule
-    from pipeline.whatif import Side
+    from pipeline.whatif import Side, check_comparable
 
     if text == NOTHING:
         return None
     if text:
         rule = read(Path(text), registries)
+        check_comparable(candidate, Side(rule, candidate.period))
         return Side(rule, _period(rule, label, candidate.period))
     for standing in frozen.manifest.rules if frozen is not None else ():
         if (standing.benefit, standing.period) == (candidate.rule.benefit, candidate.period.label):
@@ -129,6 +133,33 @@ def _of_snapshot(frozen: Snapshot, candidate: Side, active: Side | None, by: Any
 
     with progress_bar("facts read", unit="subjects") as bar:
         return SnapshotPeople(frozen, candidate, active, load_registries(registries), by=by, progress=bar)
+
+
+def _proved(rule: Rule) -> list[Cliff] | None:
+    """The cliffs along the candidate's income as the solver finds them; None, with a word, where it did not decide in time."""
+    from pipeline.rules.proof import NO_SOLVER, TIMEOUT_S, solver_installed
+    from pipeline.rules.values import read_fact
+    from pipeline.whatif import income_of
+    from pipeline.whatif.result import Cliff
+
+    of = income_of(rule)
+    if not solver_installed():
+        raise Malformed([Problem("--prove", NO_SOLVER)])
+    if not of:
+        raise Malformed([Problem("--prove", f"{rule.benefit} reads no amount of money, so that there is no income to look along", "Leave it out.")])
+    from pipeline.rules.proof.cliffs import cliffs
+
+    found = cliffs(rule, of, {}, TIMEOUT_S)
+    if found.undecided:
+        note(f"payout: the solver did not decide in {TIMEOUT_S} s; the cliffs are those of the families shown")
+        return None
+    told = []
+    for cliff in found.found:
+        before, after = cliff.before.amount_minor, cliff.after.amount_minor
+        like = ", ".join(f"{name} {value}" for name, value in cliff.before.given.items() if name != of)
+        at_minor = int(read_fact(cliff.before.given[of], "money", rule.currency))
+        told.append(Cliff(rule="candidate", family=like, along=of, at_minor=at_minor, before_minor=before, after_minor=after, loss_minor=before - after))
+    return told
 
 
 def _found(context: typer.Context, name: str) -> Snapshot:
