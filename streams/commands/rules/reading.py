@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import polars as pl
 import typer
 
+from connectors.facts_file import READERS, SUFFIXES
 from connectors.registries import load_registries
 from connectors.rule_files import read_rule
 from pipeline.problems import Malformed, Problem
@@ -19,14 +19,6 @@ from pipeline.rules import Period, Rule, parse_period
 from pipeline.rules.tables import fact_table
 from streams.commands.speaking import note, say
 from streams.settings import SHIPPED
-
-_READERS: dict[str, Callable[[Path], pl.DataFrame]] = {
-    ".parquet": pl.read_parquet,
-    ".csv": partial(pl.read_csv, infer_schema=False),
-    ".ndjson": partial(pl.read_ndjson, infer_schema_length=None),
-    ".jsonl": partial(pl.read_ndjson, infer_schema_length=None),
-}
-SUFFIXES = "Name a file that ends in .parquet, .csv or .ndjson."
 
 Document = Annotated[Path, typer.Argument(metavar="RULE.yaml", help="A rule document.")]
 Registries = Annotated[Path, typer.Option("--registries", envvar="PAYOUT_REGISTRIES", help="The folder of registry documents.")]
@@ -73,7 +65,7 @@ def read_facts(rule: Rule, path: Path, period: Period | None = None, members: Pa
 
 
 def _table(path: Path) -> pl.DataFrame:
-    reader = _READERS.get(path.suffix.lower())
+    reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise Malformed([Problem(str(path), f"is no kind of table that is read: {path.suffix!r}", SUFFIXES)])
     try:
