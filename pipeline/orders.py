@@ -67,8 +67,12 @@ TRANSITIONS: dict[tuple[State, Step], State] = {
     (State.ACCEPTED, Step.REJECT): State.REJECTED,
     (State.ACCEPTED, Step.SETTLE): State.SETTLED,
     (State.SETTLED, Step.RETURN): State.RETURNED,
+    (State.RELEASED, Step.RETURN): State.RETURNED,
+    (State.SENT, Step.RETURN): State.RETURNED,
+    (State.UNKNOWN, Step.RETURN): State.RETURNED,
+    (State.ACCEPTED, Step.RETURN): State.RETURNED,
 }
-"""The lawful moves. A bank's answer may overtake the word that the order was sent, so a released order takes answers too."""
+"""The lawful moves. A bank's answers may overtake each other and the word that the order was sent: what comes late then tells nothing new (`PASSED`)."""
 
 FINAL = frozenset({State.CANCELLED})
 """States without a way out. A settled order can still be returned; a rejected or returned one waits for its next attempt."""
@@ -78,7 +82,7 @@ AWAITING_TREATMENT = frozenset({State.REJECTED, State.RETURNED})
 
 PASSED: dict[Step, frozenset[State]] = {
     Step.SEND: frozenset({State.SENT, State.ACCEPTED, State.SETTLED, State.REJECTED, State.RETURNED, State.UNKNOWN}),
-    Step.ACCEPT: frozenset({State.ACCEPTED, State.SETTLED, State.RETURNED}),
+    Step.ACCEPT: frozenset({State.ACCEPTED, State.SETTLED, State.REJECTED, State.RETURNED}),
     Step.SETTLE: frozenset({State.SETTLED, State.RETURNED}),
     Step.REJECT: frozenset({State.REJECTED}),
     Step.RETURN: frozenset({State.RETURNED}),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -83,6 +85,26 @@ def test_every_state_stands_in_a_book() -> None:
 def test_an_answer_that_tells_nothing_new_is_never_also_a_move() -> None:
     for step, states in PASSED.items():
         assert all((state, step) not in TRANSITIONS for state in states), step
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        (Step.SEND, Step.ACCEPT, Step.SETTLE, Step.RETURN),
+        (Step.SEND, Step.ACCEPT, Step.SETTLE),
+        (Step.SEND, Step.ACCEPT, Step.REJECT),
+        (Step.SEND, Step.REJECT),
+    ],
+)
+def test_whatever_overtakes_what_the_answers_of_the_bank_end_alike(said: tuple[Step, ...]) -> None:
+    ends = set()
+    for arrival in permutations(said):
+        state = State.RELEASED
+        for step in arrival:
+            assert (state, step) in TRANSITIONS or state in PASSED[step], f"{arrival}: {step} finds the order {state.name}"
+            state = TRANSITIONS.get((state, step), state)
+        ends.add(state)
+    assert ends == {TRANSITIONS[{Step.RETURN: State.SETTLED, Step.SETTLE: State.ACCEPTED, Step.REJECT: State.SENT}[said[-1]], said[-1]]}
 
 
 @given(st.lists(st.sampled_from(Step), max_size=12))
