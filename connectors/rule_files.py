@@ -6,7 +6,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from pipeline.documents import MAX_BYTES
+from pipeline.documents import MAX_BYTES, too_long
 from pipeline.problems import Malformed, Problem
 from pipeline.registry import Registries
 from pipeline.rules import Rule, load_rule
@@ -17,11 +17,10 @@ def read_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
-        size = path.stat().st_size
     except OSError as error:
         raise Malformed([Problem("", f"cannot be read: {error.strerror}", "Name the file of a rule document.", file=str(path))]) from None
     if len(raw) > MAX_BYTES:
-        raise Malformed([Problem("", f"the document is {max(size, len(raw)):,} bytes, the limit is {MAX_BYTES:,}", file=str(path))])
+        raise Malformed([replace(too_long(), file=str(path))])
     try:
         return raw.decode()
     except UnicodeDecodeError as error:

@@ -1,12 +1,16 @@
 """YAML documents read as text: every scalar stays the text its author wrote, and every node knows its line.
 
 The schema of the document types the scalars afterwards, so that ``NO`` is not false and ``0.05`` is no float. Duplicate
-keys, anchors, aliases, tags and oversize or over-deep documents are problems, all reported at once.
+keys, anchors, aliases, tags and characters that turn the direction of writing are problems, all reported at once; what is
+too large or too deep is read no further.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -21,10 +25,14 @@ from ruamel.yaml.events import (
     SequenceStartEvent,
 )
 
-from .problems import Malformed, Problem
+from .problems import MAX_PROBLEMS, Malformed, Problem, more_problems
 
 MAX_BYTES = 512 * 1024
 MAX_DEPTH = 24
+MAX_NODES = 10_000
+MAX_LINES = 20_000
+MAX_LINE = 10_000
+_TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 Plain = str | list["Plain"] | dict[str, "Plain"]
 
@@ -70,25 +78,20 @@ def place_text(path: tuple[str | int, ...]) -> str:
 
 def parse_document(text: str) -> Node:
     """The one document of `text` as a tree of nodes; Malformed with every problem of the YAML discipline."""
-    if len(text.encode()) > MAX_BYTES:
-        raise Malformed([Problem("", f"the document is {len(text.encode()):,} bytes, the limit is {MAX_BYTES:,}")])
-    reader = _Reader()
+    if len(text) > MAX_BYTES or len(text.encode()) > MAX_BYTES:
+        raise Malformed([too_long()])
+    _hold_lines(text)
+    reader = _Reader(_turning(text))
     try:
-        events = list(YAML(typ="safe", pure=True).parse(text))
+        root = reader.read(_within_limits(YAML(typ="safe", pure=True).parse(text)))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
         raise Malformed([Problem("", f"not YAML: {error.problem or error.context}", "", line, column)]) from None
     except (YAMLError, ValueError) as error:
+        if isinstance(error, Malformed):
+            raise
         raise Malformed([Problem("", f"not YAML: {str(error).splitlines()[0]}")]) from None
-    depth = deepest = 0
-    for event in events:
-        depth += isinstance(event, MappingStartEvent | SequenceStartEvent)
-        depth -= isinstance(event, MappingEndEvent | SequenceEndEvent)
-        deepest = max(deepest, depth)
-    if deepest > MAX_DEPTH:
-        raise Malformed([Problem("", f"the document is {deepest} levels deep, the limit is {MAX_DEPTH}")])
-    root = reader.read(events)
     if reader.problems:
         raise Malformed(reader.problems)
     if root is None:
@@ -96,38 +99,87 @@ def parse_document(text: str) -> Node:
     return root
 
 
+def _hold_lines(text: str) -> None:
+    """Refuses a text of more or longer lines than people write, before anything reads it."""
+    lines = text.split("\n")
+    longest = max(range(len(lines)), key=lambda index: len(lines[index]))
+    if len(lines[longest]) > MAX_LINE:
+        message = f"a line of {len(lines[longest]):,} characters, the limit is {MAX_LINE:,}"
+        raise Malformed([Problem("", message, "Go on on the next line.", longest + 1, MAX_LINE + 1)])
+    if len(lines) > MAX_LINES:
+        message = f"the document has {len(lines):,} lines, the limit is {MAX_LINES:,}"
+        raise Malformed([Problem("", message, "Part it into several documents.", MAX_LINES + 1, 1)])
+
+
+def too_long() -> Problem:
+    """A document that is not looked at."""
+    return Problem("", f"the document is longer than {MAX_BYTES:,} bytes", "Part it into several documents.")
+
+
+def _within_limits(events: Iterable[Event]) -> Iterator[Event]:
+    """The events of a document as they are read, as long as it is neither too deep nor too large: what follows is not looked at."""
+    depth = nodes = 0
+    for event in events:
+        if isinstance(event, MappingStartEvent | SequenceStartEvent | ScalarEvent | AliasEvent):
+            nodes += 1
+            depth += isinstance(event, MappingStartEvent | SequenceStartEvent)
+            if depth > MAX_DEPTH or nodes > MAX_NODES:
+                line, column = event.start_mark.line + 1, event.start_mark.column + 1
+                most = f"more than {MAX_DEPTH} levels deep" if depth > MAX_DEPTH else f"more than {MAX_NODES:,} keys and values long"
+                raise Malformed([Problem("", f"the document is {most}", "Part it into several documents.", line, column)])
+        elif isinstance(event, MappingEndEvent | SequenceEndEvent):
+            depth -= 1
+        yield event
+
+
+def _turning(text: str) -> list[Problem]:
+    """The characters that turn the direction of writing: what a person reads would not be what the document says."""
+    found = []
+    for match in islice(_TURNS.finditer(text), MAX_PROBLEMS):
+        before = text[: match.start()]
+        line, column = before.count("\n") + 1, match.start() - before.rfind("\n")
+        found.append(
+            Problem("", f"the character U+{ord(match[0]):04X} turns the direction of writing", "Leave it out.", line, column, f"U+{ord(match[0]):04X}")
+        )
+    return found
+
+
 class _Reader:
     """Builds the tree from parser events and collects what the discipline refuses."""
 
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
 
-    def read(self, events: list[Event]) -> Node | None:
-        starts = [event for event in events if isinstance(event, DocumentStartEvent)]
-        if len(starts) > 1:
-            self._refuse(starts[1], (), "a second document begins here, one file is one document")
-        body = iter(events)
-        for event in body:
+    def read(self, events: Iterator[Event]) -> Node | None:
+        root = None
+        starts = 0
+        for event in events:
+            starts += isinstance(event, DocumentStartEvent)
+            if starts > 1:
+                self._refuse(event, (), "a second document begins here, one file is one document", "Part the file.")
+                break
             if isinstance(event, ScalarEvent | MappingStartEvent | SequenceStartEvent | AliasEvent):
-                return self._node(event, body, ())
-        return None
+                root = self._node(event, events, ())
+        return root
 
-    def _refuse(self, event: Event, path: tuple[str | int, ...], message: str, mend: str = "") -> None:
+    def _refuse(self, event: Event, path: tuple[str | int, ...], message: str, mend: str = "", value: str = "") -> None:
         mark = event.start_mark
-        self.problems.append(Problem(place_text(path), message, mend, mark.line + 1, mark.column + 1))
+        self.problems.append(Problem(place_text(path), message, mend, mark.line + 1, mark.column + 1, value))
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise Malformed([*self.problems, more_problems()])
 
-    def _node(self, event: Event, rest: object, path: tuple[str | int, ...]) -> Node:
+    def _node(self, event: Event, rest: Iterator[Event], path: tuple[str | int, ...]) -> Node:
         mark = event.start_mark
         node = Node("", mark.line + 1, mark.column + 1)
         anchor = getattr(event, "anchor", None)
         if isinstance(event, AliasEvent):
-            self._refuse(event, path, f"alias *{anchor} is refused", "Write the value out.")
+            self._refuse(event, path, f"alias *{anchor} is refused", "Write the value out.", f"*{anchor}")
             return node
         if anchor:
-            self._refuse(event, path, f"anchor &{anchor} is refused", "Write the value out where it is needed.")
+            self._refuse(event, path, f"anchor &{anchor} is refused", "Write the value out where it is needed.", f"&{anchor}")
         tag = getattr(event, "tag", None)
         if tag:
-            self._refuse(event, path, f"tag {tag} is refused", "Leave the tag out; the schema gives the type.")
+            self._refuse(event, path, f"tag {tag} is refused", "Leave the tag out; the schema gives the type.", str(tag))
         if isinstance(event, ScalarEvent):
             node.value, node.quoted = event.value, event.style in ("'", '"')
         elif isinstance(event, SequenceStartEvent):
@@ -136,26 +188,26 @@ class _Reader:
             self._entries(node, rest, path)
         return node
 
-    def _items(self, rest: object, path: tuple[str | int, ...]) -> list[Node]:
+    def _items(self, rest: Iterator[Event], path: tuple[str | int, ...]) -> list[Node]:
         items: list[Node] = []
-        for event in rest:  # type: ignore[attr-defined]
+        for event in rest:
             if isinstance(event, SequenceEndEvent):
                 break
             items.append(self._node(event, rest, (*path, len(items))))
         return items
 
-    def _entries(self, node: Node, rest: object, path: tuple[str | int, ...]) -> None:
+    def _entries(self, node: Node, rest: Iterator[Event], path: tuple[str | int, ...]) -> None:
         entries: dict[str, Node] = {}
-        for event in rest:  # type: ignore[attr-defined]
+        for event in rest:
             if isinstance(event, MappingEndEvent):
                 break
             key = self._node(event, rest, path)
             if not isinstance(key.value, str):
                 self._refuse(event, path, "a key must be plain text")
                 key.value = "?"
-            value = self._node(next(rest), rest, (*path, key.value))  # type: ignore[call-overload]
+            value = self._node(next(rest), rest, (*path, key.value))
             if key.value in entries:
-                self._refuse(event, (*path, key.value), f"key {key.value!r} stands twice", "Keep one of them.")
+                self._refuse(event, (*path, key.value), f"key {key.value!r} stands twice", "Keep one of them.", key.value)
             entries[key.value] = value
             node.key_marks[key.value] = (key.line, key.column)
         node.value = entries

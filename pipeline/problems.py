@@ -46,6 +46,15 @@ class Malformed(ValueError):
         super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
+MAX_PROBLEMS = 100
+"""So many problems of one document are told; who made more of them mends these first."""
+
+
+def more_problems() -> Problem:
+    """The last problem of a document that has more than are told."""
+    return Problem("", f"these are the first {MAX_PROBLEMS} problems, more are not looked for", "Mend these first.")
+
+
 _MEANT = re.compile(r"[Dd]id you mean ['\"](.+?)['\"]\?")
 
 

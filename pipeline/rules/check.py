@@ -31,6 +31,9 @@ from .terms import Kind
 
 MAX_FACTS = 64
 MAX_CONDITIONS = 32
+MAX_PARAMETERS = 64
+MAX_CHANGES = 400
+MAX_STEPS = 64
 
 
 def load_rule(text: str, catalogue: Mapping[str, FactSpec]) -> Rule:
@@ -82,6 +85,11 @@ class _Checker(MemberSteps):
         self._limit("facts", len(doc.facts) + len(doc.aggregates), MAX_FACTS)
         self._limit("members", len(doc.members.facts) if doc.members else 0, MAX_FACTS)
         self._limit("eligible_when", len(doc.eligible_when) + len(doc.excluded_when), MAX_CONDITIONS)
+        self._limit("parameters", len(doc.parameters), MAX_PARAMETERS)
+        self._limit("parameters", len(self.segments), MAX_CHANGES, "days on which a parameter changes")
+        self._limit("amount", len(doc.amount.steps), MAX_STEPS, "steps")
+        if self.problems:
+            raise Malformed(self.problems)
         for name, fact in doc.facts.items():
             self.fact(name, fact)
         if not doc.facts and not doc.aggregates:
@@ -133,9 +141,9 @@ class _Checker(MemberSteps):
             index = next(index for index, item in enumerate(self.doc.amount.steps) if item.id == step)
             self.bad(("amount", "steps", index, "table", "rows"), message, mend, key=True)
 
-    def _limit(self, place: str, count: int, most: int) -> None:
+    def _limit(self, place: str, count: int, most: int, what: str = "entries") -> None:
         if count > most:
-            self.bad((place,), f"{count} entries, the limit is {most}", key=True)
+            self.bad((place,), f"{count:,} {what}, the limit is {most}", "Part the document, or the benefit.", key=True, expected=f"at most {most} {what}")
 
     def _payment_day(self) -> None:
         if self.doc.decides.period != "once" and self.doc.payment.date is None:

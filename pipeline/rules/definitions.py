@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from math import lcm, prod
@@ -12,7 +13,7 @@ from typing import Protocol
 from pipeline.documents import Node
 from pipeline.facts import FIRST_DAY, LAST_DAY, day_date
 from pipeline.money import minor_digits, parse_minor
-from pipeline.problems import Problem, suggestion
+from pipeline.problems import MAX_PROBLEMS, Malformed, Problem, more_problems, suggestion
 
 from . import document, terms
 from .document import Document
@@ -68,6 +69,8 @@ class Definitions:
 
     def bad(self, path: Path, message: str, mend: str = "", key: bool = False, offset: int = 0, expected: str = "") -> None:
         self.problems.append(locate(self.root, path, message, mend, key, offset, expected))
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise Malformed([*self.problems, more_problems()])
 
     def unknown(self, path: Path, what: str, name: str, known: Iterable[str], key: bool = False) -> None:
         """A name that nobody knows, with the nearest one, or all there are."""
@@ -236,10 +239,10 @@ class Definitions:
             place: Path = (*path, "from", written)
             row = self._values((*place, "value") if isinstance(self.root.at(*place).value, dict) else place, given, value)
             dated[start] = row, self._laws(place, given, value, len(row or ()))
-        values, laws = [], []
+        values, laws, starts = [], [], sorted(dated)
         for segment in self.segments:
-            begun = [start for start in dated if start <= segment]
-            row, law = dated[max(begun)] if begun else (None, ())
+            begun = bisect_right(starts, segment)
+            row, law = dated[starts[begun - 1]] if begun else (None, ())
             if row is None:
                 self.bad(path, f"{name!r} has no value on {day_date(segment)}, when the rule is in force", "Give it one from then on or earlier.", key=True)
                 return

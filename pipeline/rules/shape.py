@@ -8,7 +8,7 @@ from typing import Annotated, Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from pipeline.documents import Node, place_text
-from pipeline.problems import Malformed, Problem, suggestion
+from pipeline.problems import MAX_PROBLEMS, Malformed, Problem, more_problems, suggestion
 
 from .document import Document
 from .scalars import Path
@@ -22,8 +22,10 @@ def read_shape(root: Node) -> Document:
     try:
         return Document.model_validate(root.plain())
     except ValidationError as error:
-        problems = [_problem(root, item["type"], item["loc"], item["msg"], item.get("ctx", {}), item["input"]) for item in error.errors(include_url=False)]
-        raise Malformed(sorted(dict.fromkeys(problems), key=lambda problem: (problem.line, problem.column))) from None
+        items = error.errors(include_url=False)
+        problems = [_problem(root, item["type"], item["loc"], item["msg"], item.get("ctx", {}), item["input"]) for item in items[:MAX_PROBLEMS]]
+        told = sorted(dict.fromkeys(problems), key=lambda problem: (problem.line, problem.column))
+        raise Malformed([*told, more_problems()] if len(items) > MAX_PROBLEMS else told) from None
 
 
 def locate(root: Node, path: Path, message: str, mend: str = "", key: bool = False, offset: int = 0, expected: str = "") -> Problem:

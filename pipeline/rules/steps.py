@@ -25,7 +25,10 @@ _TAPERS = (("above", "rate"), ("above", "each", "rate"), ("above", "each", "take
 
 
 class Steps(Definitions):
-    """Steps on top of what is defined by name."""
+    """Steps on top of what is defined by name. `pairs` and `boxes` count what was compared so far, which is limited for a whole document."""
+
+    pairs = 0
+    boxes = 0
 
     def expression(self, path: Path, text: str, of_member: bool = False) -> Term | None:
         try:
@@ -153,7 +156,8 @@ class Steps(Definitions):
         known = tuple(axis for axis in axes.values() if axis is not None)
         for keys, _ in rows:
             cells.append([[axis.span(key) for key in keys[axis.name]] if axis.name in keys else [axis.bounds] for axis in known])
-        if sum(prod(map(len, row)) for row in cells) > regions.MAX_BOXES:
+        self.boxes += sum(prod(map(len, row)) for row in cells)
+        if self.boxes > regions.MAX_BOXES:
             raise Refused("the lists of the rows combine into too many regions to be checked", "Write ranges, or split the table into several steps.")
         boxed = tuple(tuple(regions.boxes(row)) for row in cells)
         grid = Grid(table.hit, known, boxed, tuple(row.law or step.law for row in table.rows), self.currency)
@@ -235,7 +239,8 @@ class Steps(Definitions):
         width, values = terms.subtract(end, start, f"{end} - {start}"), set()
         for segment, first in enumerate(self.segments):
             rows = self._known(start, segment), self._known(end, segment)
-            if len(rows[0]) * len(rows[1]) * len(self.segments) > MAX_PAIRS:
+            self.pairs += len(rows[0]) * len(rows[1])
+            if self.pairs > MAX_PAIRS:
                 raise Refused(f"{start} and {end} have too many values by key to be compared", "Give them fewer keys.")
             for low_keys, low in rows[0]:
                 for high_keys, high in rows[1]:
