@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 from multiprocessing.connection import Connection as Pipe
+from typing import Protocol
 
 import structlog
 
 from connectors.failpoints import failpoint
-from connectors.segment_log import LogReader
+from connectors.segment_log import Frame, LogReader
 from connectors.store.frames import Replaced
 from connectors.store.servers import StoreAway, connect
 from pipeline.decisions import ActiveRule
@@ -33,14 +34,29 @@ def utc_today() -> date:
     return datetime.now(UTC).date()
 
 
+class Reader(Protocol):
+    """What gives the records of one topic and shard: the embedded log, or what was fetched from Kafka."""
+
+    def read(self, offset: int, max_records: int) -> Frame:
+        """The records from an offset on; none where there are none yet."""
+        ...
+
+
 class Lanes:
     """The lanes of some shards, on one connection to each of their servers."""
 
     def __init__(
-        self, installation: Installation, rules: Sequence[ActiveRule], shards: Sequence[int], observer: Observer, today: Callable[[], date] = utc_today
+        self,
+        installation: Installation,
+        rules: Sequence[ActiveRule],
+        shards: Sequence[int],
+        observer: Observer,
+        today: Callable[[], date] = utc_today,
+        readers: Mapping[tuple[str, int], Reader] | None = None,
     ) -> None:
         self._installation, self._rules, self._shards, self._observer, self._today = installation, rules, tuple(shards), observer, today
-        self._readers = {(topic, shard): LogReader(installation.log_directory, topic, shard) for shard in shards for topic in installation.topics}
+        own = {(topic, shard): LogReader(installation.log_directory, topic, shard) for shard in shards for topic in installation.topics}
+        self._readers: Mapping[tuple[str, int], Reader] = own if readers is None else readers
         self._lanes: dict[int, Lane] = {}
         self._turn = 0
         self._stack = ExitStack()
