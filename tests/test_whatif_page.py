@@ -109,7 +109,7 @@ def test_names_and_traces_are_text_and_never_markup(result: SimulationResult):
 
 
 def test_a_result_without_people_rules_or_income_still_has_a_page(result: SimulationResult):
-    empty = replace(result, active=None, families=(), cliffs=(), dimensions=(), payability=None, gains=(), losses=(), random=(), budget=None, newly_out_by=())
+    empty = replace(result, active=None, families=(), cliffs=(), dimensions=(), payability=None, gains=(), losses=(), drawn=(), budget=None, newly_out_by=())
     said = words(simulation_page(empty))
     assert "Nothing is known here of accounts." in said
     assert "against nothing" in said

@@ -16,7 +16,7 @@ _CHANGES = {
 
 def people_section(result: SimulationResult) -> str:
     """The three lists."""
-    lists = (("Largest gains", result.gains), ("Largest losses", result.losses), (f"At random, by seed {result.seed}", result.random))
+    lists = (("Largest gains", result.gains), ("Largest losses", result.losses), (f"At random, by seed {result.seed}", result.drawn))
     body = "".join(_listed(title, people, result.currency) for title, people in lists if people)
     says = "What each rule decided of them and why. Open one to read both."
     return f'<section><h2>People</h2><p class="soft">{says}</p>{body}</section>' if body else ""

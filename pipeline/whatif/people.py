@@ -22,7 +22,7 @@ class Rows(NamedTuple):
     active: pl.DataFrame | None
 
 
-def random_rows(seed: int, people: int, wanted: int) -> list[int]:
+def drawn_rows(seed: int, people: int, wanted: int) -> list[int]:
     """Distinct rows that depend on the seed and on the number of people only, in ascending order."""
     chosen: set[int] = set()
     number = 0

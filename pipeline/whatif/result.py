@@ -224,7 +224,7 @@ class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
     cliffs_by: Literal["proof", "sampling"]
     gains: tuple[Person, ...]
     losses: tuple[Person, ...]
-    random: tuple[Person, ...]
+    drawn: tuple[Person, ...]
 
 
 class SimulationFile(msgspec.Struct, frozen=True):

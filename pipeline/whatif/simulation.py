@@ -14,11 +14,11 @@ from .comparison import Chunk, Comparison, Side
 from .families import Alike, Curves, FamilyCount, Moved, as_family
 from .groups import Grouping, ages, deciles, values
 from .months import budget_of, months_of
-from .people import Rows, random_rows, shown
+from .people import Rows, drawn_rows, shown
 from .result import Cliff, Family, Population, RuleSaid, SimulationResult
 
 FAMILIES = 4
-RANDOM = 20
+DRAWN = 20
 MOST_DIMENSIONS = 6
 KNOWN_AS = ("age", "household_type", "region", "municipality", "state")
 """Columns that people are grouped by wherever they stand in a file, though no rule reads them."""
@@ -115,12 +115,12 @@ def simulate(
     whole = comparison.whole
     months = months_of(rule, candidate.period, whole.active_minor, whole.candidate_minor)
     largest = alike.most(FAMILIES) if income else []
-    samples = [comparison.gains, comparison.losses, random_rows(seed, population.people, RANDOM)]
+    samples = [comparison.gains, comparison.losses, drawn_rows(seed, population.people, DRAWN)]
     own = [people.row_of(family)] if family and income else []
     asked = sorted({*own, *(one.row for one in largest), *(row for rows in samples for row in rows)})
     read = _Read(people.rows(asked), {row: place for place, row in enumerate(asked)})
     families, cliffs = _families(candidate, active, people, read, own, largest) if income else ((), ())
-    gains, losses, random = (tuple(shown(candidate, active, read.of(rows))) for rows in samples)
+    gains, losses, drawn = (tuple(shown(candidate, active, read.of(rows))) for rows in samples)
     return SimulationResult(
         format="simulation/1",
         currency=rule.currency,
@@ -144,7 +144,7 @@ def simulate(
         cliffs_by="sampling" if proved_cliffs is None else "proof",
         gains=gains,
         losses=losses,
-        random=random,
+        drawn=drawn,
     )
 
 

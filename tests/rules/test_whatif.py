@@ -183,12 +183,12 @@ def test_the_largest_gains_and_losses_are_shown_with_both_traces(result: Simulat
     assert [(person.subject, person.change) for person in result.losses] == [("d", "newly_out"), ("h", "newly_out")]
     assert "refused for d" in result.losses[0].candidate_trace
     assert "granted" in result.losses[0].active_trace
-    assert len(result.random) == len(PEOPLE)
+    assert len(result.drawn) == len(PEOPLE)
 
 
 def test_the_twenty_at_random_follow_from_the_seed(tmp_path: Path):
     path = people(tmp_path / "p.parquet", [(f"{number:04}", 500, "single", True) for number in range(1_000)])
-    one, again, other = (what_if(path, chunk_rows=400, seed=seed).random for seed in (1, 1, 2))
+    one, again, other = (what_if(path, chunk_rows=400, seed=seed).drawn for seed in (1, 1, 2))
     assert len({person.subject for person in one}) == 20
     assert one == again != other
 

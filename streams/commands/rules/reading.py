@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import polars as pl
 import typer
 
-from connectors.facts_file import READERS, SUFFIXES
+from connectors.facts_file import READERS
+from connectors.facts_file import SUFFIXES as SUFFIXES
 from connectors.registries import load_registries
 from connectors.rule_files import read_rule
 from pipeline.problems import Malformed, Problem
