@@ -107,7 +107,8 @@ def _budget(result: SimulationResult) -> str:
     body = _both(charts.waterfall(result), charts.waterfall(result, 340))
     currency = result.currency
     if len(result.months) > 1:
-        body += "<h3>Paid by the end of each month, as if every period of the year came out as this one</h3>" + _both(charts.months(result), charts.months(result, 340, 220))
+        body += "<h3>Paid by the end of each month, as if every period of the year came out as this one</h3>"
+        body += _both(charts.months(result), charts.months(result, 340, 220))
     if result.budget is not None:
         said = f"{money_text(abs(result.budget.left_minor), currency)} {'left' if result.budget.left_minor >= 0 else 'too much'}"
         per = "once" if result.budget.per == "once" else "a year"
