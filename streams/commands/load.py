@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 FEWEST, MOST = 100, 10_000_000
 FIRST_YEAR, LAST_YEAR = 1992, 2099
 
-app = typer.Typer(name="load", help="Populations for load tests, what-if and demonstrations.", no_args_is_help=True, add_completion=False)
-synth = typer.Typer(name="synth", help="Makes people by a seed; nobody living is meant.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    name="load", help="Populations for load tests, what-if and demonstrations.", no_args_is_help=True, add_completion=False, rich_markup_mode=None
+)
+synth = typer.Typer(name="synth", help="Makes people by a seed; nobody living is meant.", no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 app.add_typer(synth)
 
 
@@ -44,14 +46,16 @@ def population(
     size: Annotated[int, typer.Option(min=FEWEST, max=MOST, help="How many persons; the last household is whole.")] = 10_000,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same bytes.")] = 1,
     country: Annotated[str, typer.Option(help="Whose shares: a file data/population-<country>.yaml.")] = "dk",
-    day: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="The day on which the population is as it is.")] = datetime(2022, 1, 1),  # noqa: DTZ001
+    day: Annotated[
+        datetime, typer.Option(formats=["%Y-%m-%d"], metavar="DATE", show_default="2022-01-01", help="The day on which the population is as it is.")
+    ] = datetime(2022, 1, 1),  # noqa: DTZ001
     kind: Annotated[str, typer.Option("--as", metavar="events|facts", help="Registry events (NDJSON), or the facts of a rule (Parquet).")] = "events",
     rule: Annotated[list[Path] | None, typer.Option("--rule", metavar="RULE.yaml", help="Rules whose decisions are told beside.")] = None,
     period: Annotated[str, typer.Option(help="What the rules decide for: once, 2022, 2022-Q1 or 2022-03; else the period of --day.")] = "",
     registries: Annotated[Path, typer.Option(envvar="PAYOUT_REGISTRIES", help="The folder of registry documents.")] = SHIPPED / "registries",
     as_json: AsJson = False,
 ) -> None:
-    """Makes a country: households, persons, residence, incomes, benefits, accounts, and what is planted for the payout to find.
+    """Makes a country: households, persons, businesses, incomes, benefits, accounts, and what is planted for the payout to find.
 
     Beside the output stands expected.json: who there is, what was planted by kind, and what each --rule must decide.
     """
@@ -69,6 +73,7 @@ def population(
     facts = [_facts(path, period, people, known) for path in rule or ()]
     begun_s = time.monotonic()
     with progress_bar(f"{size:,} persons", unit="persons") as bar:
+        bar(0, size)
         made, place = _events(people, size, known, output, facts, bar) if kind == "events" else _table(people, size, output, facts, bar)
     _tell(made, place, kind, time.monotonic() - begun_s, as_json)
 
