@@ -13,6 +13,7 @@ Lifter = Literal["person", "registry", "bank_day", "case_worker", "finance", "po
 class HoldReason(StrEnum):
     """Stable codes, in the order in which the guards ask."""
 
+    PAYEE_UNKNOWN = "payee_unknown"
     PAYEE_DECEASED = "payee_deceased"
     ENTITLEMENT_UNDETERMINED = "entitlement_undetermined"
     BENEFIT_SUSPENDED = "benefit_suspended"
@@ -69,6 +70,11 @@ LIFTERS: dict[Lifter, str] = {
 _ANOTHER_ACCOUNT = "The person assigns an account that can be paid to."
 
 EXPLAINED: dict[HoldReason, Explained] = {
+    HoldReason.PAYEE_UNKNOWN: Explained(
+        "Nobody, or more than one person, is registered as the head who receives the money.",
+        "The civil registry tells who the head of the household is.",
+        "registry",
+    ),
     HoldReason.PAYEE_DECEASED: Explained(
         "The person is registered as dead.", "The civil registry withdraws the death, or a case worker cancels the order.", "case_worker"
     ),

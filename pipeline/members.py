@@ -20,7 +20,7 @@ from .rules import Rule
 MARK = "@"
 """Between a registry and a member; no registry's name has it."""
 
-ROLE, HEAD = "residency.role", "head"
+HOUSEHOLD, ROLE, HEAD = "residency.household", "residency.role", "head"
 
 
 class Needs(msgspec.Struct, frozen=True):
@@ -47,7 +47,7 @@ def needs_of(rules: Iterable[Rule], catalogue: Mapping[str, FactSpec]) -> Needs 
             registries |= {catalogue[name].registry for name in (rule.members.of, *(fact.source for fact in rule.members.facts))}
         if rule.decides_for == "household" and "household.head" in rule.payment.to:
             pays_heads = True
-            homes.add(rule.members.of if rule.members is not None else "residency.household")
+            homes.add(rule.members.of if rule.members is not None else HOUSEHOLD)
             registries |= {catalogue[name].registry for name in (*homes, ROLE)}
     return Needs(tuple(sorted(homes)), tuple(sorted(registries)), pays_heads) if homes else None
 
@@ -136,8 +136,14 @@ class Heads:
 
     def __init__(self, home: str, catalogue: Mapping[str, FactSpec]) -> None:
         self._specs = catalogue[home], catalogue[ROLE]
+        self._reader = self._asking(0)
+        self._day = 0
+
+    def _asking(self, day: int) -> Reader:
+        return Reader([Question(spec.name, spec.registry, day, None, spec.timeless) for spec in self._specs])
 
     def of(self, household: str, members: Mapping[str, History], day: int) -> Sequence[str]:
         """The members who are head on the day: one, or none, or more where the registry contradicts itself."""
-        reader = Reader([Question(spec.name, spec.registry, day, None, spec.timeless) for spec in self._specs])
-        return [member for member, history in members.items() if reader.read(history)[0] == [household, HEAD]]
+        if day != self._day:
+            self._reader, self._day = self._asking(day), day
+        return [member for member, history in members.items() if self._reader.read(history)[0] == [household, HEAD]]

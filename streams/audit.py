@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -20,6 +20,7 @@ from pipeline.facts import History, decode_history
 from pipeline.orders import State, end_to_end_id, fingerprint, order_id
 from pipeline.rules import load_rule, parse_period
 
+from .household_audit import missing, told_of_itself, untold
 from .installation import Installation
 
 EXAMPLES = 5
@@ -67,7 +68,7 @@ def audit(installation: Installation, *, journal: Path | None = None, replay: bo
         for invariant, check in zip(proof.INVARIANTS, examined, strict=True):
             progress(invariant.name)
             checks.append(check.result())
-        checks += [log, identities, decided]
+        checks += [log, identities, *decided]
     if journal is not None:
         progress("bank journal")
         checks.append(_bank(installation, journal))
@@ -120,7 +121,7 @@ def _identities(installation: Installation) -> Check:
     return _check("identity", "every order's id and fingerprint follow from its key and content", checked, violations)
 
 
-def _decided(installation: Installation) -> tuple[Check, Digest]:
+def _decided(installation: Installation) -> tuple[list[Check], Digest]:
     """Decides everybody again from the facts and the stored documents, and sums the digests on the way."""
     gc.disable()  # a nation of rows makes no cycles, and looking for them costs a fifth of the time
     try:
@@ -129,28 +130,52 @@ def _decided(installation: Installation) -> tuple[Check, Digest]:
         gc.enable()
 
 
-def _decided_anew(installation: Installation) -> tuple[Check, Digest]:
+def _decided_anew(installation: Installation) -> tuple[list[Check], Digest]:
     facts, owed, checked = Sum(), Sum(), 0
+    everybody: dict[str, bytes] = {}
+    rules: dict[tuple[int, str], ActiveRule] = {}
     violations: list[str] = []
+    missed: list[str] = []
     for connection in installation.store.servers("payout audit"):
         known: dict[str, bytes] = {}
         for subject, history in proof.histories(connection):
             known[subject] = history
-            facts.add(subject.encode() + b"\x1f" + history)
-        documents = proof.documents(connection)
+            told = told_of_itself(history)
+            if told:
+                facts.add(subject.encode() + b"\x1f" + told)
+        everybody.update(known)
         by_rule: dict[tuple[int, str], list[Outcome]] = {}
+        entitled: dict[tuple[str, str], set[str]] = {}
         for subject, benefit, period, currency, decision, owed_minor, rule_id, receipt in proof.levels(connection):
             checked += 1
             owed.add(f"{benefit}\x1f{subject}\x1f{period}\x1f{decision}\x1f{owed_minor}\x1f{currency}".encode())
             by_rule.setdefault((rule_id, period), []).append((subject, decision, owed_minor, receipt))
-        for (rule_id, period), levels in by_rule.items():
-            rule = load_rule(documents[rule_id], installation.registries.catalogue)
-            active = ActiveRule(rule, parse_period(period), installation.registries.catalogue)
-            for chunk in _chunks(levels, 20_000):
-                asked: list[tuple[str, History]] = [(outcome[0], decode_history(known[outcome[0]])) for outcome in chunk if outcome[0] in known]
-                again = {outcome[0]: outcome for outcome in active.decide(asked)}
-                violations += [_otherwise(kept, again.get(kept[0])) for kept in chunk if again.get(kept[0]) != kept]
-    return _check("decided", "deciding everybody again from the facts gives what is kept", checked, violations), Digest(facts.hex(), owed.hex())
+            entitled.setdefault((benefit, period), set()).add(subject)
+        standing = proof.standing(connection)
+        rules.update(_rules(installation, proof.documents(connection), {*by_rule, *((rule_id, period) for _, period, rule_id in standing)} - rules.keys()))
+        for benefit, period, rule_id in standing:
+            missed += missing(rules[rule_id, period], known, entitled.get((benefit, period), set()))
+        for rule, levels in by_rule.items():
+            violations += _otherwise_decided(rules[rule], levels, known)
+    told_of_members = untold(installation, everybody, [active.rule for active in rules.values()])
+    return [
+        _check("complete", "every known person, household or business is granted, refused or undetermined for every active benefit", len(everybody), missed),
+        _check("members", "every household has been told what was said of its members, and nothing else", *told_of_members),
+        _check("decided", "deciding everybody again from the facts gives what is kept", checked, violations),
+    ], Digest(facts.hex(), owed.hex())
+
+
+def _rules(installation: Installation, documents: Mapping[int, str], wanted: Iterable[tuple[int, str]]) -> dict[tuple[int, str], ActiveRule]:
+    catalogue = installation.registries.catalogue
+    return {(rule_id, period): ActiveRule(load_rule(documents[rule_id], catalogue), parse_period(period), catalogue) for rule_id, period in wanted}
+
+
+def _otherwise_decided(active: ActiveRule, levels: Sequence[Outcome], known: Mapping[str, bytes]) -> Iterator[str]:
+    """The entitlements that deciding again would not give."""
+    for chunk in _chunks(levels, 20_000):
+        asked: list[tuple[str, History]] = [(outcome[0], decode_history(known[outcome[0]])) for outcome in chunk if outcome[0] in known]
+        again = {outcome[0]: outcome for outcome in active.decide(asked)}
+        yield from (_otherwise(kept, again.get(kept[0])) for kept in chunk if again.get(kept[0]) != kept)
 
 
 def _otherwise(kept: Outcome, again: Outcome | None) -> str:

@@ -15,6 +15,7 @@ from pipeline.observing import Observer
 
 from .bank_desk import BankDesk
 from .installation import Installation
+from .members import MemberRelay
 from .patience import patiently
 from .relay import Relay
 
@@ -26,6 +27,7 @@ class Dispatch:
 
     def __init__(self, installation: Installation, writer: LogWriter, observer: Observer) -> None:
         self._installation, self._writer, self._observer = installation, writer, observer
+        self._members: list[MemberRelay] = []
         self._relays: list[Relay] = []
         self._desks: list[BankDesk] = []
         self._connections = ExitStack()
@@ -40,19 +42,20 @@ class Dispatch:
         self._connections.close()
 
     def _step(self) -> int:
-        done = sum(relay.step() for relay in self._relays) + sum(desk.submit() for desk in self._desks)
+        done = sum(relay.step() for relay in self._members) + sum(relay.step() for relay in self._relays) + sum(desk.submit() for desk in self._desks)
         return done + self._desks[0].receive()  # one desk takes the files, so that it knows each that comes twice
 
     def _open(self) -> None:
         """Begins where the store says; a submission that was interrupted is put out again."""
         self._connections.close()
-        self._relays, self._desks = [], []
+        self._members, self._relays, self._desks = [], [], []
         settings, store = self._installation.settings, self._installation.store
         debtor = Debtor(settings.bank.debtor_name, {"scheme": "iban", "iban": settings.bank.debtor_account.get_secret_value()}, settings.bank.debtor_agent_bic)
         expected = Expected(bank_bic=settings.bank.bank_bic, initiating_party=settings.bank.debtor_name)
         servers = [self._connections.enter_context(connect(url, "payout relay")) for url in store.urls]
         for server, connection in enumerate(servers):
             shards = store.shards_of(server)
+            self._members += [MemberRelay(connection, self._writer, shard, store.shards) for shard in shards]
             self._relays += [Relay(connection, self._writer, shard) for shard in shards]
             self._desks.append(
                 BankDesk(

@@ -160,9 +160,9 @@ class FrameOrders:
         """Resolves payee and account of every order that has not left, and releases those that may."""
         if len(self.rules) > 1:
             self._new.sort(key=lambda entry: (entry[1].subject, entry[0].benefit_period_id))
-        places = [self._place(rule, history_of(order.subject)) for rule, order, _ in self._new]
+        places = [self._place(rule, order.subject, history_of(order.subject)) for rule, order, _ in self._new]
         waiting = [
-            (key[0], self.rules[key[1]], row, self._place(self.rules[key[1]], history_of(key[0])))
+            (key[0], self.rules[key[1]], row, self._place(self.rules[key[1]], key[0], history_of(key[0])))
             for key in sorted(self._held)
             if key[1] in self.rules
             for row in sorted(self._held[key])
@@ -175,17 +175,20 @@ class FrameOrders:
             self._place_held(subject, rule, row, *self._alone(place, crowded))
         self._account_for_new()
 
-    def _place(self, rule: ActiveRule, history: History) -> Place:
+    def _place(self, rule: ActiveRule, subject: str, history: History) -> Place:
         """Where an order may go now: why it may not, or the account."""
+        payee = rule.payee(subject, history, self.today)
+        if payee is None:
+            return HoldReason.PAYEE_UNKNOWN, None
         assigned = False
-        for event in history:
+        for event in payee:
             if event.type == ASSIGNMENT:
                 assigned = True
-            elif DEATH in event.values and self._alive.read(history)[0][0] is False:
+            elif DEATH in event.values and self._alive.read(payee)[0][0] is False:
                 return HoldReason.PAYEE_DECEASED, None
         if not assigned:
             return NOWHERE
-        assignment = resolve(history, rule.rule.benefit, self.today)
+        assignment = resolve(payee, rule.rule.benefit, self.today)
         reason = check(assignment, self.policy, rule.rule.currency, self.today, 1)
         return (None, assignment.account) if reason is None and assignment is not None else (reason, None)
 

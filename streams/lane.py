@@ -15,6 +15,7 @@ from connectors.store.servers import Connection, Row
 from pipeline.accounts import ASSIGNMENT, AccountPolicy, account_keys
 from pipeline.decisions import ActiveRule
 from pipeline.facts import Disposition, History, Known, day, decode_history, encode_history, join
+from pipeline.members import MARK, needs_of, own
 from pipeline.observing import EVENTS_CONSUMED, EVENTS_PROCESSED, FRAME_DURATION, FRAMES, LAST_PROGRESS, STAGE_DURATION, Observer, Recorder, report
 from pipeline.orders import PASSED, TRANSITIONS, State
 from pipeline.problems import Malformed, Problem
@@ -22,7 +23,8 @@ from pipeline.receipts import Answer, decode_answer
 from pipeline.registry import Event, Registries
 
 from .frame_orders import DEATH, FrameOrders, alive_reader
-from .topics import RECEIPTS
+from .members import MemberRun, Telling, share_event
+from .topics import MEMBERS, RECEIPTS
 
 log = structlog.get_logger("lane")
 
@@ -52,6 +54,7 @@ class Lane:
         self._periods = benefit_periods(connection)
         self._topic_of = {registry.name: registry.topic for registry in registries.registries}
         self._alive = alive_reader()
+        self._telling = Telling(needs_of([rule.rule for rule in rules], registries.catalogue))
 
     @classmethod
     def take_over(
@@ -116,7 +119,7 @@ class Lane:
         holders: Holders = ([], [])
         for subject in sorted(events):
             incoming, before = events[subject], kept.get(subject)
-            if before is None and len(incoming) == 1 and incoming[0].type != ASSIGNMENT:
+            if before is None and len(incoming) == 1 and incoming[0].type != ASSIGNMENT and not self._telling:
                 # By far the most frequent case, and the quickest: a stranger's only event, which tells of no account and follows no order.
                 history: History = (incoming[0],)
                 histories[subject] = history
@@ -137,8 +140,9 @@ class Lane:
                 self._note_conflicts(orders, subject, incoming, dispositions)
             self._note(orders, holders, subject, history_before, history, fresh)
             for period_id, rule in self.rules.items():
-                if before is not None and any(rule.concerns(event) for event in fresh):
+                if before is not None and rule.is_asked(history_before, history, fresh):
                     asked[period_id].append(subject)
+            self._telling.note(subject, history_before, history)
         lap("fold")
         strangers = [subject for subject, _ in added]
         for period_id, known in asked.items():
@@ -150,6 +154,7 @@ class Lane:
         lap("order")
         transaction.add_histories(added)
         transaction.change_histories(changed)
+        self._telling.write(transaction)
         if dead:
             transaction.add_dead_letters(dead)
         return counts[Disposition.APPLIED], counts[Disposition.DUPLICATE], counts[Disposition.CONFLICT], counts[Disposition.DEAD_LETTER]
@@ -159,11 +164,12 @@ class Lane:
         shard, topic_of = self.claim.shard, self._topic_of
         events: dict[str, list[Known]] = {}
         dead: list[DeadLetter] = []
-        for index, decoded in enumerate(self.registries.decode_frame([value for _, value in records])):
+        values = [value for _, value in records]
+        for index, decoded in enumerate(self.registries.decode_frame(values) if topic != MEMBERS else map(share_event, values)):
             key, value = records[index]
             if isinstance(decoded, Malformed):
                 malformed = decoded
-            elif key != decoded.subject.encode() or topic_of[decoded.known.registry] != topic:
+            elif key != decoded.subject.encode() or topic_of.get(decoded.known.registry, MEMBERS) != topic:
                 malformed = self._misplaced(key, decoded, topic)
             else:
                 subject, known = decoded.subject, decoded.known
@@ -197,8 +203,10 @@ class Lane:
     def _note(orders: FrameOrders, holders: Holders, subject: str, before: History, after: History, fresh: Sequence[Known]) -> None:
         """Follows what new events mean beside the rules: whose account is whose, and a death after the money left."""
         for event in fresh:
+            if MARK in event.registry:
+                continue  # a copy of what was said of a member, who is followed where they are kept
             if event.type == ASSIGNMENT or event.withdraws:
-                had, has = account_keys(before), account_keys(after)
+                had, has = account_keys(own(before)), account_keys(own(after))
                 if had != has:
                     holders[0].extend((key, subject) for key in had - has)
                     holders[1].extend((key, subject) for key in has - had)
@@ -274,6 +282,12 @@ class Lane:
             self.claim.release_seq = orders.release_seq
             decided += len(rows)
         return decided
+
+    def tell_members(self) -> None:
+        """Everybody already known tells their households what a new rule needs of members."""
+        run = MemberRun(self.connection, self.claim, self._telling.needs)
+        while run.pending:
+            run.step()
 
     def review_held(self, chunk: int = 5_000) -> None:
         """Resolves the accounts of all held orders again: an account may have become valid, or no longer be shared, by the day."""

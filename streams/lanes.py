@@ -86,6 +86,7 @@ class Lanes:
                 if decided:
                     log.info("activation", shard=shard, benefit=rule.rule.benefit, rule=rule.rule.hash[:12], subjects=decided)
             lane.review_held()
+            lane.tell_members()
 
     def step(self) -> int:
         """Takes at most one frame of each topic of the next shard that has any; gives the number of records, 0 if no shard had one."""

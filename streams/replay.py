@@ -9,13 +9,14 @@ from pathlib import Path
 
 from connectors.embedded_postgres import EmbeddedPostgres
 from connectors.segment_log import LogReader, LogWriter, create_topic
-from connectors.store.servers import Store
+from connectors.store.servers import Store, connect
 from pipeline.observing import Silent
 from pipeline.sharding import partition_of
 
 from .audit import Digest, digest_of
 from .installation import Installation
 from .lanes import Lanes
+from .members import MemberRelay
 from .topics import all_topics, registry_topics
 
 
@@ -39,8 +40,10 @@ def replayed(installation: Installation, *, shards: int | None = None, seed: int
             lanes = Lanes(replica, installation.standing_rules(replica.store), range(other), Silent())
             try:
                 lanes.claim()
-                while lanes.step():
-                    pass
+                with LogWriter(replica.log_directory, fsync="close") as writer, connect(server.url, "payout replay") as connection:
+                    relays = [MemberRelay(connection, writer, shard, other) for shard in range(other)]
+                    while lanes.step() or sum(relay.step() for relay in relays):
+                        pass
             finally:
                 lanes.close()
             return digest_of(replica)

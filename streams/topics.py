@@ -14,6 +14,10 @@ RECEIPTS = "payment.receipts"
 """The bank's answers, written by the bank desk and read by the lanes."""
 
 
+MEMBERS = "household.members"
+"""What the registries said of a household's members, written by the relay and read by the households' lanes."""
+
+
 def registry_topics(registries: Registries) -> tuple[str, ...]:
     """CloudEvents of the registries, each topic written by the connector of its registry; who lives is heard before who is paid."""
     living = {registry.topic for registry in registries.registries if any(spec.until for spec in registry.derived)}
@@ -22,7 +26,7 @@ def registry_topics(registries: Registries) -> tuple[str, ...]:
 
 def lane_topics(registries: Registries) -> tuple[str, ...]:
     """What a lane takes, in the order in which it looks for work."""
-    return (*registry_topics(registries), RECEIPTS)
+    return (*registry_topics(registries), MEMBERS, RECEIPTS)
 
 
 def all_topics(registries: Registries) -> tuple[str, ...]:

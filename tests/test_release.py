@@ -61,7 +61,7 @@ def test_an_order_is_held_with_the_reason_and_released_by_a_usable_account(
 
 
 def test_every_reason_that_can_arise_is_shown_here() -> None:
-    elsewhere = {HoldReason.PAYEE_DECEASED, HoldReason.ENTITLEMENT_UNDETERMINED, HoldReason.ABOVE_REVIEW_LIMIT}
+    elsewhere = {HoldReason.PAYEE_UNKNOWN, HoldReason.PAYEE_DECEASED, HoldReason.ENTITLEMENT_UNDETERMINED, HoldReason.ABOVE_REVIEW_LIMIT}
     to_come = {HoldReason.BENEFIT_SUSPENDED, HoldReason.BUDGET_EXHAUSTED}
     assert {reason for reason, _, _ in HELD} | elsewhere | to_come == set(HoldReason)
 

@@ -27,7 +27,7 @@ from connectors.synthetic.facts import age_years
 from connectors.synthetic.shares import Shares
 from connectors.synthetic.writing import pieces
 from pipeline.decisions import ActiveRule
-from pipeline.decisions import age_years as exact_age
+from pipeline.questions import age_years as exact_age
 from pipeline.facts import History, day, join
 from pipeline.problems import Malformed
 from pipeline.rules import GRANTED, decide, load_rule, parse_period

@@ -144,16 +144,22 @@ INVARIANTS = (
         """,
     ),
     Invariant(
-        "complete",
-        "every known subject is granted, refused or undetermined for every active benefit and period",
-        "SELECT count(*) FROM facts",
+        "activated",
+        "every activation of a rule has come to its end",
+        "SELECT count(*) FROM activation",
+        "SELECT format('shard %s: the activation of rule %s has come to %s only', shard, rule_id, decided_to) FROM activation WHERE NOT done",
+    ),
+    Invariant(
+        "shares",
+        "what members have to tell their households is numbered without gap, and everybody known has told theirs",
+        "SELECT coalesce(sum(share_seq), 0)::bigint FROM lane",
         """
-        SELECT format('%s has no decision for %s', f.subject, a.benefit_period_id) FROM facts AS f
-        JOIN activation AS a ON a.shard = f.shard AND a.done
-        LEFT JOIN entitlement AS e ON e.shard = f.shard AND e.subject = f.subject AND e.benefit_period_id = a.benefit_period_id
-        WHERE e.subject IS NULL
+        SELECT format('shard %s: %s shares wait, the last number given is %s, the last published %s', l.shard, coalesce(s.n, 0), l.share_seq, r.shared_seq)
+        FROM lane AS l JOIN relay AS r USING (shard) LEFT JOIN (SELECT shard, count(*) AS n, max(seq) AS last FROM member_share GROUP BY shard) AS s
+            USING (shard)
+        WHERE coalesce(s.n, 0) <> l.share_seq - r.shared_seq OR coalesce(s.last, l.share_seq) <> l.share_seq
         UNION ALL
-        SELECT format('shard %s: the activation of rule %s has come to %s only', shard, rule_id, decided_to) FROM activation WHERE NOT done
+        SELECT format('shard %s: of everybody known, those up to %s have told their households', shard, told_to) FROM member_run WHERE NOT done
         """,
     ),
     Invariant(
@@ -249,6 +255,14 @@ def positions(connection: Connection[Row]) -> dict[tuple[str, int], int]:
 def documents(connection: Connection[Row]) -> dict[int, str]:
     """The rule documents by their number."""
     return {int(str(number)): str(document) for number, document in connection.execute("SELECT rule_id, document FROM rule_document")}
+
+
+def standing(connection: Connection[Row]) -> list[tuple[str, str, int]]:
+    """(benefit, period, rule_id) of every rule that decides now, and has decided everybody it found."""
+    rows = connection.execute(
+        "SELECT DISTINCT b.benefit, b.period, a.rule_id FROM activation AS a JOIN benefit_period AS b USING (benefit_period_id) WHERE a.done"
+    )
+    return [(str(benefit), str(period), int(str(rule_id))) for benefit, period, rule_id in rows]
 
 
 def standing_documents(connection: Connection[Row]) -> dict[tuple[str, str], str]:

@@ -49,6 +49,7 @@ class Lane(SQLModel, table=True):
     release_seq: int = _column(BigInteger)
     work_no: int = _column(BigInteger)
     claimed_at: datetime | None = _column(INSTANT, nullable=True)
+    share_seq: int = _column(BigInteger)
 
 
 class Position(SQLModel, table=True):
@@ -232,6 +233,27 @@ class Relay(SQLModel, table=True):
     __tablename__ = "relay"
     shard: int = _column(SmallInteger, key=True)
     relayed_seq: int = _column(BigInteger)
+    shared_seq: int = _column(BigInteger)
+
+
+class MemberShare(SQLModel, table=True):
+    """What a member's lane has to tell a household and has not published yet."""
+
+    __tablename__ = "member_share"
+    shard: int = _column(SmallInteger, key=True)
+    seq: int = _column(BigInteger, key=True)
+    household: str = _column(CODE)
+    message: bytes = _column(LargeBinary)
+
+
+class MemberRun(SQLModel, table=True):
+    """How far everybody known has told their households what the rules in force need."""
+
+    __tablename__ = "member_run"
+    shard: int = _column(SmallInteger, key=True)
+    needs: str = _column(CODE)
+    told_to: str = _column(CODE)
+    done: bool = _column(Boolean)
 
 
 class Submission(SQLModel, table=True):

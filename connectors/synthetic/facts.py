@@ -8,8 +8,8 @@ from operator import or_
 
 import polars as pl
 
-from pipeline.decisions import question
 from pipeline.facts import FIRST_DAY, LAST_DAY, Question
+from pipeline.questions import question
 from pipeline.registry import EventType, FactSpec, Registries
 from pipeline.rules import Period, Rule, RuleFact, physical_type
 
