@@ -203,17 +203,15 @@ def _summary(installation: Installation, queries: Queries, population: Populatio
         for decision, receipt in proof.receipts(connection, (Decision.REFUSED, Decision.UNDETERMINED)):
             counted, reason = (refused, _refused_by(rule, receipt)) if decision == Decision.REFUSED else (undetermined, _missing(rule, receipt))
             counted[reason] = counted.get(reason, 0) + 1
-    paid = {subject: minor for subject, minor in owed.items() if minor}
-    if len(owed) > len(paid):
-        refused["the income is so high that nothing is left"] = len(owed) - len(paid)
     claims = queries.claims()
     return DemoSummary(
         title="Economic Impact Payment, first round",
         currency=rule.rule.currency,
         seed=seed,
         subjects=subjects,
-        granted=len(paid),
-        granted_minor=sum(paid.values()),
+        granted=len(owed),
+        granted_minor=sum(owed.values()),
+        granted_nothing=sum(not minor for minor in owed.values()),
         refused=[Reason(code=reason, count=count) for reason, count in refused.items()],
         undetermined=[Reason(code=reason, count=count) for reason, count in undetermined.items()],
         orders=_order_rows(queries),

@@ -23,6 +23,7 @@ DEMO = DemoSummary(
     subjects=1_234,
     granted=1_100,
     granted_minor=132_000_050,
+    granted_nothing=40,
     refused=[Reason(code="not_alive", count=30, sentence="Not alive on the day of payment."), Reason(code="not_resident", count=60)],
     undetermined=[Reason(code="income", count=44, sentence="The income is unknown.")],
     orders=[
@@ -161,6 +162,7 @@ def test_the_terminal_shows_decisions_orders_speed_audit_and_what_to_try() -> No
     for line in (
         r"known +1,234",
         r"granted +1,100 +1,320,000.50",
+        r"of them with nothing left to pay +40",
         r"refused +90",
         r"undetermined +44",
         r"The income is unknown. +44",

@@ -34,7 +34,7 @@ def funnel(summary: DemoSummary, width: float = 1080) -> str:
     rejected, returned, under_way = (summary.total(*states)[0] for states in (("rejected",), ("returned",), ("sent", "accepted", "unknown")))
     leaving = [
         [("Undetermined", undetermined, "wait"), ("Refused", refused, "off")],
-        [],
+        [("Nothing to pay", summary.granted_nothing, "off")],
         [("Held", summary.total("held")[0], "wait")],
         [("Not sent yet", summary.total("released")[0], "wait")],
         [("Returned", returned, "bad"), ("Rejected", rejected, "bad"), ("Under way", under_way, "wait")],

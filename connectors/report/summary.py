@@ -89,7 +89,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DemoSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of a demo in figures. `throughput` is (seconds since the start, events in the interval that ended then)."""
+    """The whole of a demo in figures. `granted_nothing` of the granted come to an amount of zero. `throughput` is (seconds since the start, events in the interval that ended then)."""
 
     title: str
     currency: str
@@ -97,6 +97,7 @@ class DemoSummary(msgspec.Struct, frozen=True, kw_only=True):
     subjects: int = 0
     granted: int = 0
     granted_minor: int = 0
+    granted_nothing: int = 0
     refused: list[Reason] = []
     undetermined: list[Reason] = []
     orders: list[Orders] = []

@@ -30,6 +30,8 @@ def _decisions(summary: DemoSummary) -> Table:
     table = _table("decided", "people", summary.currency)
     table.add_row("known", f"{summary.subjects:,}", "")
     table.add_row("granted", f"{summary.granted:,}", _bare(summary.granted_minor, summary.currency), style="green")
+    if summary.granted_nothing:
+        table.add_row(Text("  of them with nothing left to pay", style="dim"), Text(f"{summary.granted_nothing:,}", style="dim"), "")
     for name, reasons in (("refused", summary.refused), ("undetermined", summary.undetermined)):
         table.add_row(name, f"{sum(reason.count for reason in reasons):,}", "", style="yellow" if name == "undetermined" else "")
         for reason in largest_first(reasons):
