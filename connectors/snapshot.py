@@ -24,17 +24,17 @@ from psycopg import Connection, IsolationLevel
 
 from connectors.store import proof
 from connectors.store.servers import Row, Store, away, connect
-from pipeline.accounts import ORDINARY, AccountPolicy
+from pipeline.accounts import AccountPolicy
 from pipeline.facts import day, decode_history, encode_history
 from pipeline.problems import Malformed, Problem
 from pipeline.registry import Registries
 from pipeline.rules import load_rule
-from pipeline.whatif.freezing import Payee, Payees, without_private
+from pipeline.whatif.freezing import PAYEES_SCHEMA, Payees, payees_row, without_private
 
 FORMAT = "snapshot/1"
 PART_ROWS = 100_000
 MANIFEST = "manifest.json"
-PEOPLE_SCHEMA = {"subject": pl.String(), "history": pl.Binary(), "hold": pl.String(), "scheme": pl.String(), "own": pl.String()}
+PEOPLE_SCHEMA = {"subject": pl.String(), "history": pl.Binary(), **PAYEES_SCHEMA}
 
 
 class Standing(msgspec.Struct, frozen=True):
@@ -167,17 +167,9 @@ def _parts(rows: Iterator[tuple[str, bytes]]) -> Iterator[list[tuple[str, bytes]
 
 
 def _frozen(rows: list[tuple[str, bytes]], payees: Payees, private: set[str]) -> pl.DataFrame:
-    """What is kept of these people. `own` has the payees of benefits with an account of their own, as JSON; for most people it is empty."""
+    """What is kept of these people."""
     kept = []
     for subject, raw in rows:
         history = decode_history(raw)
-        ordinary, *own = payees.of(subject, history)
-        assert ordinary.benefit == ORDINARY, "the ordinary payee is told first"
-        told = msgspec.json.encode(own).decode() if own else ""
-        kept.append((subject, encode_history(without_private(history, private)), ordinary.hold, ordinary.scheme, told))
+        kept.append((subject, encode_history(without_private(history, private)), *payees_row(payees.of(subject, history))))
     return pl.DataFrame(kept, schema=PEOPLE_SCHEMA, orient="row")
-
-
-def own_payees(text: str) -> dict[str, Payee]:
-    """The payees of a row's column `own`, by benefit."""
-    return {payee.benefit: payee for payee in msgspec.json.decode(text, type=list[Payee])} if text else {}

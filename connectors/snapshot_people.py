@@ -16,9 +16,9 @@ from pipeline.problems import Malformed, Problem
 from pipeline.questions import age_years
 from pipeline.registry import FactSpec, Registries
 from pipeline.whatif import Chunk, Population, Rows, Side
-from pipeline.whatif.freezing import CERTAIN, FactReader, accepting, holds_in
+from pipeline.whatif.freezing import CERTAIN, PAYEES_SCHEMA, PLACE, FactReader, accepting, holds_of
 
-from .snapshot import Snapshot, own_payees
+from .snapshot import Snapshot
 
 BIRTH, AGE = "residency.birth_date", "age"
 BESIDE = {"region": "residency.municipality", "household_type": "residency.marital_status"}
@@ -34,7 +34,6 @@ class SnapshotPeople:
     ) -> None:  # fmt: skip
         self.snapshot, self.candidate = snapshot, candidate
         self._parts = snapshot.parts
-        self.population = Population(hash=snapshot.manifest.hash, people=snapshot.manifest.subjects, kind="snapshot")
         catalogue = registries.catalogue
         self._readers = {"candidate": FactReader(candidate, catalogue)}
         if active is not None:
@@ -53,6 +52,7 @@ class SnapshotPeople:
         known = pl.scan_parquet(self._files("beside")).select(pl.all().is_not_null().any()).collect().row(0, named=True) if self._parts else {}
         self.names = tuple(name for name in beside.names if known.get(name))
         self._starts = self._first_rows()
+        self.population = Population(hash=snapshot.manifest.hash, people=self._starts[-1], kind="snapshot")
 
     def _directory(self, key: str) -> Path:
         return self.snapshot.directory / "facts" / key[:16]
@@ -73,7 +73,7 @@ class SnapshotPeople:
             for directory, table in missing.items():
                 table(histories).write_parquet(partial[directory] / part.name)
             done += people.height
-            progress(done, self.population.people)
+            progress(done, self.snapshot.manifest.subjects)
         for directory, place in partial.items():
             try:
                 place.rename(directory)
@@ -85,7 +85,7 @@ class SnapshotPeople:
     def _first_rows(self) -> list[int]:
         starts = [0]
         for part in self._parts:
-            starts.append(starts[-1] + pl.scan_parquet(part).select(pl.len()).collect().item())
+            starts.append(starts[-1] + pl.scan_parquet(self._tables["candidate"] / part.name).select(pl.len()).collect().item())
         return starts
 
     # The people, as a what-if asks for them.
@@ -94,16 +94,29 @@ class SnapshotPeople:
         """Everybody, a file at a time."""
         for number, part in enumerate(self._parts):
             tables = {side: pl.read_parquet(self._tables[side] / part.name) for side in self._readers}
-            beside = pl.read_parquet(self._tables["beside"] / part.name)
-            by = pl.DataFrame([(tables["candidate"] if name in tables["candidate"].columns else beside).get_column(name) for name in columns])
-            certain = {str(name): tables[name] for name in CERTAIN if name in tables}
-            yield Chunk(self._starts[number], tables["candidate"], tables.get("active"), by, self._holds(part), certain)
+            places = tables["candidate"].get_column(PLACE)
+            beside = pl.read_parquet(self._tables["beside"] / part.name)[places]
+            facts = {side: table.drop(PLACE) for side, table in tables.items()}
+            by = pl.DataFrame([(facts["candidate"] if name in facts["candidate"].columns else beside).get_column(name) for name in columns])
+            holds = holds_of(self.candidate.rule, pl.read_parquet(part, columns=list(PAYEES_SCHEMA))[places], self.snapshot.manifest.policy)
+            certain = {str(name): facts[name] for name in CERTAIN if name in facts}
+            yield Chunk(self._starts[number], facts["candidate"], facts.get("active"), by, holds, certain)
 
     def column(self, name: str) -> pl.Series:
         """A column of everybody."""
         facts = {fact.name for fact in self.candidate.rule.facts}
-        files = self._files("candidate" if name in facts else "beside")
-        return pl.scan_parquet(files).select(name).collect().get_column(name) if files else pl.Series(name, [], dtype=pl.Int64)
+        if name in facts:
+            files = self._files("candidate")
+            return pl.scan_parquet(files).select(name).collect().get_column(name) if files else pl.Series(name, [], dtype=pl.Int64)
+        parts = [
+            pl.read_parquet(self._tables["beside"] / part.name, columns=[name]).get_column(name)[self._places(part)]
+            for part in self._parts
+        ]  # fmt: skip
+        return pl.concat(parts) if parts else pl.Series(name, [], dtype=pl.Int64)
+
+    def _places(self, part: Path) -> pl.Series:
+        """Which of the people of a file are decided about."""
+        return pl.read_parquet(self._tables["candidate"] / part.name, columns=[PLACE]).get_column(PLACE)
 
     def rows(self, rows: Sequence[int]) -> Rows:
         """Some people by their rows."""
@@ -115,9 +128,9 @@ class SnapshotPeople:
             places = [row - self._starts[number] for row in here]
             if here:
                 order += here
-                subjects += pl.read_parquet(part, columns=["subject"]).get_column("subject")[places].to_list()
+                subjects += pl.read_parquet(part, columns=["subject"]).get_column("subject")[self._places(part)[places]].to_list()
                 for side in self._readers.keys() & picked.keys():
-                    picked[side].append(pl.read_parquet(self._tables[side] / part.name)[places])
+                    picked[side].append(pl.read_parquet(self._tables[side] / part.name).drop(PLACE)[places])
         place = {row: index for index, row in enumerate(order)}
         wanted = [place[row] for row in rows]
         tables = {side: pl.concat(parts)[wanted] for side, parts in picked.items() if parts}
@@ -127,22 +140,10 @@ class SnapshotPeople:
     def row_of(self, subject: str) -> int:
         """The row of a subject."""
         for number, part in enumerate(self._parts):
-            found = (pl.read_parquet(part, columns=["subject"]).get_column("subject") == subject).arg_true()
+            found = (pl.read_parquet(part, columns=["subject"]).get_column("subject")[self._places(part)] == subject).arg_true()
             if len(found):
                 return self._starts[number] + int(found[0])
-        raise Malformed([Problem("--family", f"the snapshot has nobody called {subject!r}")])
-
-    def _holds(self, part: Path) -> pl.Series:
-        """The hold that the candidate's money would meet, of each person of a file."""
-        rule, policy = self.candidate.rule, self.snapshot.manifest.policy
-        people = pl.read_parquet(part, columns=["hold", "scheme", "own"])
-        holds, schemes = people.get_column("hold"), people.get_column("scheme")
-        found = [(place, own_payees(people.item(place, "own")).get(rule.benefit)) for place in (people.get_column("own") != "").arg_true().to_list()]
-        places = [(place, payee) for place, payee in found if payee is not None]
-        if places:
-            holds = holds.scatter([place for place, _ in places], [payee.hold for _, payee in places])
-            schemes = schemes.scatter([place for place, _ in places], [payee.scheme for _, payee in places])
-        return holds_in(holds, schemes, policy, rule.currency)
+        raise Malformed([Problem("--family", f"the snapshot has nobody called {subject!r} about whom {self.candidate.rule.benefit} decides")])
 
 
 class _Beside:

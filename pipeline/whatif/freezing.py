@@ -11,26 +11,29 @@ import msgspec
 import polars as pl
 
 from pipeline.accounts import ASSIGNMENT, ORDINARY, AccountPolicy, check, resolve
+from pipeline.decisions import ActiveRule
 from pipeline.facts import LAST_DAY, History, Question, Reader, Value
 from pipeline.holds import HoldReason
-from pipeline.households import MemberReader
-from pipeline.members import MARK, Heads, by_member, own
-from pipeline.questions import age_years, day_asked, question
+from pipeline.members import HOUSEHOLD, MARK, Heads, by_member, own
+from pipeline.questions import age_years, day_asked
 from pipeline.registry import FactSpec
-from pipeline.rules import RuleFact, physical_type
+from pipeline.rules import Rule, RuleFact, physical_type
 
 from .comparison import PAYABLE, Side
 
 Accepts = Literal["final", "provisional"]
 CERTAIN: tuple[Accepts, ...] = ("final", "provisional")
 DEATH = "residency.death_date"
-HOUSEHOLD = "residency.household"
-ANY_SCHEME = ""
+PLACE = "place:"
+"""In a table of facts: where the person stands among those whose histories were read."""
+
+NO_SCHEME = ""
 
 
 class Payee(NamedTuple):
     """Whether money could go to the account for one benefit (or for every other one): the hold it would meet, and the account's scheme."""
 
+    whose: Literal["self", "head"]
     benefit: str
     hold: str
     scheme: str
@@ -45,34 +48,76 @@ class Payees:
         self._heads = Heads(HOUSEHOLD, catalogue) if HOUSEHOLD in catalogue else None
 
     def of(self, subject: str, history: History) -> list[Payee]:
-        """The ordinary payee first, then those for benefits with an account of their own; a household's are those of its head."""
-        if any(MARK in event.registry for event in history):
-            members = by_member(history)
-            heads = self._heads.of(subject, members, self._day) if self._heads is not None else ()
-            history = members[heads[0]] if len(heads) == 1 else own(history)
-        if any(DEATH in event.values for event in history) and self._alive.read(history)[0][0] is False:
-            return [Payee(ORDINARY, HoldReason.PAYEE_DECEASED.value, ANY_SCHEME)]
-        benefits = {str(event.values["account.benefit"]) for event in history if event.type == ASSIGNMENT and "account.benefit" in event.values}
-        return [self._payee(history, benefit) for benefit in (ORDINARY, *sorted(benefits - {ORDINARY}))]
+        """The subject's own ordinary payee first, then those for benefits with an account of their own; then those of a household's head."""
+        if not any(MARK in event.registry for event in history):
+            return self._of("self", history)
+        members = by_member(history)
+        heads = self._heads.of(subject, members, self._day) if self._heads is not None else ()
+        return [*self._of("self", own(history)), *(self._of("head", members[heads[0]]) if len(heads) == 1 else ())]
 
-    def _payee(self, history: History, benefit: str) -> Payee:
+    def _of(self, whose: Literal["self", "head"], history: History) -> list[Payee]:
+        if any(DEATH in event.values for event in history) and self._alive.read(history)[0][0] is False:
+            return [Payee(whose, ORDINARY, HoldReason.PAYEE_DECEASED.value, NO_SCHEME)]
+        benefits = {str(event.values["account.benefit"]) for event in history if event.type == ASSIGNMENT and "account.benefit" in event.values}
+        return [self._payee(whose, history, benefit) for benefit in (ORDINARY, *sorted(benefits - {ORDINARY}))]
+
+    def _payee(self, whose: Literal["self", "head"], history: History, benefit: str) -> Payee:
         assignment = resolve(history, benefit, self._day)
         if assignment is None:
-            return Payee(benefit, HoldReason.NO_ACCOUNT.value, ANY_SCHEME)
+            return Payee(whose, benefit, HoldReason.NO_ACCOUNT.value, NO_SCHEME)
         scheme = assignment.account.scheme
         currency = next(iter(self._policy.currencies.get(scheme, ())), "")
         sharing = self._policy.max_subjects_per_account + 1 if self._crowded and assignment.account.key() in self._crowded else 1
         reason = check(assignment, self._policy, currency, self._day, sharing)
-        return Payee(benefit, PAYABLE if reason is None else reason.value, scheme)
+        return Payee(whose, benefit, PAYABLE if reason is None else reason.value, scheme)
 
 
-def holds_in(holds: pl.Series, schemes: pl.Series, policy: AccountPolicy, currency: str) -> pl.Series:
-    """The holds that money of one currency meets, of those of money in whichever currency the account takes: the first guard that asks decides."""
+PAYEES_SCHEMA = {"hold": pl.String(), "scheme": pl.String(), "head_hold": pl.String(), "head_scheme": pl.String(), "others": pl.String()}
+
+
+def payees_row(payees: Sequence[Payee]) -> tuple[str, str, str | None, str | None, str]:
+    """A subject's payees as the columns of `PAYEES_SCHEMA`; `others`, for benefits with accounts of their own, is empty for nearly everybody."""
+    ordinary = {payee.whose: payee for payee in payees if payee.benefit == ORDINARY}
+    others = [payee for payee in payees if payee.benefit != ORDINARY]
+    mine, head = ordinary["self"], ordinary.get("head")
+    told = msgspec.json.encode(others).decode() if others else ""
+    return mine.hold, mine.scheme, None if head is None else head.hold, None if head is None else head.scheme, told
+
+
+def holds_of(rule: Rule, payees: pl.DataFrame, policy: AccountPolicy) -> pl.Series:
+    """The hold that money of a rule would meet, of each row of payees: its payee is the first of `payment.to` that there is."""
+    if rule.decides_for == "household":
+        own_one = (pl.col("scheme") != NO_SCHEME) | pl.col("others").str.contains('"self"', literal=True)
+        whose = pl.lit(None, pl.String)
+        for to in reversed(rule.payment.to):
+            if to == "household.head":
+                whose = pl.when(pl.col("head_hold").is_not_null()).then(pl.lit("head")).otherwise(whose)
+            elif to == "self":
+                whose = pl.lit("self") if "household.head" not in rule.payment.to else pl.when(own_one).then(pl.lit("self")).otherwise(whose)
+    else:
+        whose = pl.lit("self")
+    head = pl.col("whose") == "head"
+    chosen = payees.with_columns(whose.alias("whose")).select(
+        "whose",
+        "others",
+        pl.when(pl.col("whose").is_null()).then(pl.lit(HoldReason.PAYEE_UNKNOWN.value)).when(head).then("head_hold").otherwise("hold").alias("hold"),
+        pl.when(head).then("head_scheme").otherwise("scheme").fill_null(NO_SCHEME).alias("scheme"),
+    )
+    holds, schemes = chosen.get_column("hold"), chosen.get_column("scheme")
+    for place in (chosen.get_column("others") != "").arg_true().to_list():
+        for payee in msgspec.json.decode(chosen.item(place, "others"), type=list[Payee]):
+            if (payee.whose, payee.benefit) == (chosen.item(place, "whose"), rule.benefit):
+                holds[place], schemes[place] = payee.hold, payee.scheme
+    return _in_currency(holds, schemes, policy, rule.currency)
+
+
+def _in_currency(holds: pl.Series, schemes: pl.Series, policy: AccountPolicy, currency: str) -> pl.Series:
+    """The holds of money of one currency, from those of money in whichever currency the account takes: the first guard that asks decides."""
     order = list(HoldReason)
     before = [reason.value for reason in order[: order.index(HoldReason.ACCOUNT_CURRENCY_NOT_ALLOWED)]]
     refusing = [scheme for scheme, currencies in policy.currencies.items() if currency not in currencies]
-    refused = schemes.cast(pl.String).is_in(refusing) & ~holds.cast(pl.String).is_in(before)
-    return holds.cast(pl.String).set(refused, HoldReason.ACCOUNT_CURRENCY_NOT_ALLOWED.value)
+    refused = schemes.is_in(refusing) & ~holds.is_in(before)
+    return holds.set(refused, HoldReason.ACCOUNT_CURRENCY_NOT_ALLOWED.value)
 
 
 def without_private(history: History, private: Collection[str]) -> History:
@@ -90,53 +135,49 @@ def accepting(side: Side, accepts: Accepts) -> Side:
 
 
 class FactReader:
-    """Reads the facts of a rule for a period out of histories, as a run does. Readers with the same `key` read the same."""
+    """Reads the facts of a rule for a period out of the histories that it decides about, as a run does. Readers with the same `key` read the same."""
 
     def __init__(self, side: Side, catalogue: Mapping[str, FactSpec]) -> None:
         self.rule, self.period = side
+        self._active = ActiveRule(self.rule, self.period, catalogue)
         self._facts = [fact for fact in self.rule.facts if fact.aggregate is None]
-        questions = [question(self.rule, fact, self.period, catalogue[fact.source]) for fact in self._facts]
-        self._reader = Reader(questions)
         self._ages = [(index, fact) for index, fact in enumerate(self._facts) if fact.type == "years" and catalogue[fact.source].type == "date"]
-        self._members = MemberReader(self.rule, self.period, catalogue) if self.rule.members is not None else None
-        asks = self._members is not None and self._members.needs_event_day
-        self._asks_day = self.rule.needs_event_day or self._reader.needs_event_day or asks
-        self.key = self._key(questions)
+        self.key = self._key()
 
-    def _key(self, questions: Sequence[Question]) -> str:
-        asked = [(fact.name, fact.type, self._plain(one)) for fact, one in zip(self._facts, questions, strict=True)]
+    def _key(self) -> str:
+        asked = [(fact.name, fact.type, _plain(one)) for fact, one in zip(self._facts, self._active.reader.questions, strict=True)]
         members = self.rule.members
         of_members = None if members is None else (self.rule.hash, self.period.label, [(fact.name, sorted(fact.accept)) for fact in members.facts])
-        told = msgspec.json.encode(("facts/1", asked, self.rule.needs_event_day, of_members), order="deterministic")
+        told = msgspec.json.encode(("facts/1", self.rule.decides_for, asked, self.rule.needs_event_day, of_members), order="deterministic")
         return hashlib.sha256(told).hexdigest()
 
-    @staticmethod
-    def _plain(one: Question) -> tuple[object, ...]:
-        accept = None if one.accept is None else sorted(one.accept)
-        return one.name, one.registry, one.day, accept, one.timeless, one.until, one.oldest_ms
-
     def table(self, histories: Sequence[tuple[str, History]]) -> pl.DataFrame:
-        """A row for each of these subjects: a column for each fact, and the day of the event where the rule asks for it."""
+        """A row for each of these subjects whom the rule decides about: their place among them, a column for each fact, and the day of the event."""
+        active = self._active
+        places = [place for place, (_, history) in enumerate(histories) if active.decides(history)]
         rows: list[list[Value | None]] = []
         days: list[int] = []
-        for _, history in histories:
-            event_day = self._event_day(history) if self._asks_day else LAST_DAY
-            values, _ = self._reader.read(history, event_day)
+        asks_day = self.rule.needs_event_day or active.reader.needs_event_day or (active.members is not None and active.members.needs_event_day)
+        for place in places:
+            history = histories[place][1]
+            event_day = active.event_day(history) if asks_day else LAST_DAY
+            values, _ = active.reader.read(history, event_day)
             for index, fact in self._ages:
                 values[index] = self._age(values[index], fact, event_day)
             rows.append(values)
             days.append(event_day)
         columns = list(zip(*rows, strict=True)) if rows and self._facts else [()] * len(self._facts)
         facts = [pl.Series(fact.name, list(column), dtype=physical_type(fact)) for fact, column in zip(self._facts, columns, strict=True)]
-        table = pl.DataFrame([*facts, pl.Series("event_day", days, dtype=pl.Int64)])
-        if self._members is not None:
-            table = self._members.made(histories, days, table)
-        return table.select([fact.name for fact in self.rule.facts] + (["event_day"] if self.rule.needs_event_day else []))
-
-    def _event_day(self, history: History) -> int:
-        own_day = self._reader.event_day(history)
-        return own_day if self._members is None else max(own_day, self._members.event_day(history))
+        table = pl.DataFrame([pl.Series(PLACE, places, dtype=pl.UInt32), *facts, pl.Series("event_day", days, dtype=pl.Int64)])
+        if active.members is not None:
+            table = active.members.made([histories[place] for place in places], days, table)
+        return table.select([PLACE, *(fact.name for fact in self.rule.facts), *(["event_day"] if self.rule.needs_event_day else [])])
 
     def _age(self, born: Value | None, fact: RuleFact, event_day: int) -> int | None:
         asked = day_asked(self.rule, fact, self.period)
         return None if born is None else age_years(int(born), event_day if asked is None else asked)
+
+
+def _plain(one: Question) -> tuple[object, ...]:
+    accept = None if one.accept is None else sorted(one.accept)
+    return one.name, one.registry, one.day, accept, one.timeless, one.until, one.oldest_ms

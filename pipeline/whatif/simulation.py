@@ -85,10 +85,13 @@ def _grouping(rule: Rule, people: Frozen, name: str) -> Grouping:
 
 
 def check_comparable(candidate: Side, active: Side | None) -> None:
-    """Malformed unless both pay one currency."""
+    """Malformed unless both pay one currency and decide about the same people."""
     if active is not None and active.rule.currency != candidate.rule.currency:
         what = f"{active.rule.benefit} pays {active.rule.currency}, the candidate {candidate.rule.currency}"
         raise Malformed([Problem("--against", what, "Compare rules of one currency.")])
+    if active is not None and active.rule.decides_for != candidate.rule.decides_for:
+        what = f"{active.rule.benefit} decides for each {active.rule.decides_for}, the candidate for each {candidate.rule.decides_for}"
+        raise Malformed([Problem("--against", what, "Compare rules about the same subjects.")])
 
 
 def simulate(
