@@ -157,9 +157,10 @@ def test_every_distribution_for_development_is_imported_by_tests_or_load_tests(d
     assert distribution_names()[distribution] & imported("tests", "loadtests")
 
 
-def test_what_the_product_imports_it_requires():
+def test_what_the_product_imports_it_requires_or_offers_as_an_extra():
     known = distribution_names()
-    wanted = set().union(*(known.get(distribution.replace(".", "-"), set()) for distribution in required(None)))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"].keys() - {"dev"}
+    wanted = set().union(*(known.get(distribution.replace(".", "-"), set()) for extra in (None, *extras) for distribution in required(extra)))
     third_party = set().union(*known.values()) - {"pipeline", "connectors", "streams", "loadtests"}
     assert sorted((imported(*PACKAGES) & third_party) - wanted) == []
 

@@ -11,8 +11,6 @@ from typer.testing import CliRunner
 
 from streams.commands.rules import app
 
-pytest.importorskip("z3")
-
 ROOT = Path(__file__).resolve().parent.parent.parent
 EIP1, CHILD, HEAT = (next((ROOT / "benefits" / name).glob("*.yaml")) for name in ("us-eip1", "dk-child-benefit", "dk-heat-cheque"))
 

@@ -18,8 +18,8 @@ from .people import Somebody, read
 from .stretches import Stretch
 
 FOUND, NOBODY, NOT_DECIDED = "found", "nobody", "not decided"
-_ORDINARY_MS = 200
-"""How long one attempt to make a person more ordinary may take."""
+_ORDINARY_EFFORT = 1_000_000
+"""What one attempt to make a person more ordinary may cost, in the solver's own unit, so that every machine finds the same person."""
 _ROUND_MINOR = (100_000_000, 10_000_000, 1_000_000, 100_000, 10_000, 100)
 
 
@@ -37,17 +37,17 @@ class Question:
     def add(self, *truths: Truth) -> None:
         self.solver.add(*(solved(truth) for truth in truths))
 
-    def ask(self, *truths: Truth, timeout_ms: int = 0) -> str:
-        """Whether there are such people of whom this holds as well; `model` then has them."""
+    def ask(self, *truths: Truth, effort: int = 0) -> str:
+        """Whether there are such people of whom this holds as well; `model` then has them. `effort` bounds the search beside the time."""
         for index, source in enumerate(self._sources):
             self.add(*source[self._read[index] :])
             self._read[index] = len(source)
         if every(*truths) is False:
             return NOBODY
-        limit_ms = timeout_ms or self.timeout_ms
-        if self._soon is not True and self._check(limit_ms // 4, self._soon, *truths) == FOUND:
+        self.solver.set("rlimit", effort)
+        if self._soon is not True and self._check(self.timeout_ms // 4, self._soon, *truths) == FOUND:
             return FOUND
-        return self._check(limit_ms, *truths)
+        return self._check(self.timeout_ms, *truths)
 
     def _check(self, timeout_ms: int, *truths: Truth) -> str:
         self.solver.set("timeout", max(1, timeout_ms))
@@ -74,10 +74,10 @@ class Question:
         held = somebody.facts[fact.name]
         for value in _candidates(somebody.rule, fact, read(self.model, held.value), somebody.texts):
             wish = every(held.known, compared("eq", held.value, value))
-            if self.ask(wish, timeout_ms=_ORDINARY_MS) == FOUND:
+            if self.ask(wish, effort=_ORDINARY_EFFORT) == FOUND:
                 self.add(wish)
                 return
-        if self.ask(negated(held.known), timeout_ms=_ORDINARY_MS) == FOUND:
+        if self.ask(negated(held.known), effort=_ORDINARY_EFFORT) == FOUND:
             self.add(negated(held.known))
 
     def most(self, number: Whole, high: int, *truths: Truth) -> int | None:
