@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from story import LAW, Story, Tale, account, income, person, resident, tale
+from test_households import JAPAN, family, lives, told
 from town import SHARED_NUMBER, Payout, Town, account_numbers, quiet_afterwards, town
 
 from connectors.rule_files import read_rule
@@ -16,7 +17,7 @@ from connectors.snapshot import Snapshot, freeze, open_snapshot
 from connectors.snapshot_people import SnapshotPeople
 from pipeline.facts import decode_history
 from pipeline.problems import Malformed
-from pipeline.rules import ONCE
+from pipeline.rules import ONCE, load_rule
 from pipeline.whatif import Side, SimulationResult, simulate, simulation_hash
 
 __all__ = ["quiet_afterwards", "tale", "town"]
@@ -101,6 +102,22 @@ def test_provisional_facts_are_told_apart_and_people_grouped_by_what_no_rule_rea
     assert [(group.label, group.tally.people) for group in ages.groups] == [("45-54", 2)]
     by = simulate(side(story), None, SnapshotPeople(taken, side(story), None, story.installation.registries, by=["residency.birth_date"]), by=["age"])
     assert [dimension.name for dimension in by.dimensions] == ["age"]
+
+
+def test_households_are_simulated_by_their_members_and_their_heads_could_be_paid_or_not(tale: Tale, tmp_path: Path):
+    story = tale(shards=3, rules=(JAPAN,))
+    told(story, family("jp-tanaka", 4), family("jp-sato", 1), [lives("jp-mori-0", "jp-mori", "head"), lives("jp-abe-0", "jp-abe")])
+    taken = frozen(story, tmp_path, date.today())  # noqa: DTZ011
+    text = JAPAN.read_text().partition("\ntests:")[0].replace("100_000", "120_000")
+    candidate = Side(load_rule(text, story.installation.registries.catalogue), ONCE)
+    result = what_if(story, taken, candidate, side(story, JAPAN))
+    assert result.population.people == 4  # no member is counted beside their household
+    assert (result.whole.active_minor, result.whole.candidate_minor, result.whole.more) == (700_000, 840_000, 4)
+    assert result.payability is not None
+    assert (result.payability.payable, result.payability.payable_minor) == (2, 600_000)
+    assert {row.reason: row.people for row in result.payability.unpaid} == {"no_account": 1, "payee_unknown": 1}
+    held = dict(story.ask("SELECT reason, count(*) FROM payment_order WHERE state = 1 GROUP BY reason"))
+    assert {row.reason: row.people for row in result.payability.unpaid} == held
 
 
 def test_a_folder_that_is_no_snapshot_is_told(tmp_path: Path):
