@@ -23,6 +23,8 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Pydanti
 from pipeline.problems import Malformed, Problem, suggestion
 from pipeline.signatures import Approver, public_key
 
+from .kafka_settings import Kafka
+
 PREFIX = "PAYOUT_"
 FILE = "payout.toml"
 SHIPPED = Path(__file__).resolve().parent.parent
@@ -148,6 +150,8 @@ class Settings(BaseSettings):
     )
     approvals: Approvals = Field(default=Approvals(), description="who lets a rule pay")
     bank: Bank = Field(default=Bank(), description="the bank")
+    kafka: Kafka = Field(default=Kafka(), description="the Kafka cluster")
+    tools: Path | None = Field(default=None, description="folder of programs that are fetched once, such as a broker; none: `tools` in the home")
     metrics_port: int | None = Field(default=None, ge=0, le=65535, description="port of /metrics; none: not served")
     metrics_host: str = Field(default="127.0.0.1", description="address on which /metrics is served")
     log_format: Literal["auto", "json", "console"] = Field(default="auto", description="auto: readable on a terminal, else JSON lines")
@@ -241,7 +245,7 @@ def unused_variables(environ: Mapping[str, str]) -> list[Problem]:
 
     They are told, not refused: a cluster puts variables such as PAYOUT_SERVICE_HOST into every container by itself.
     """
-    known = {_variable(name) for name in (*_fields(Settings), "approvals", "bank", "config", "approval_key")}
+    known = {_variable(name) for name in (*_fields(Settings), "approvals", "bank", "kafka", "config", "approval_key")}
     unused = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in known and not _CLUSTER.search(name)]
     return [Problem(name, "sets nothing", _mend(name, known)) for name in unused]
 
@@ -281,7 +285,7 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise Malformed([Problem(str(path), f"not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}")]) from None
     except tomllib.TOMLDecodeError as error:
         raise Malformed([Problem(str(path), f"not TOML: {error}")]) from None
-    known = (*_fields(Settings), "approvals", "bank")
+    known = (*_fields(Settings), "approvals", "bank", "kafka")
     problems = [
         Problem(f"{path}: {name}", "unknown setting", _mend(name, known) or f"Known are {', '.join(known)}.", *_place(text, name))
         for name in _flat(document)
@@ -289,9 +293,12 @@ def _from_file(path: Path) -> dict[str, Any]:
     ]
     if problems:
         raise Malformed(problems)
-    for name in ("home", "registries", "locales"):
+    for name in ("home", "registries", "locales", "tools"):
         if isinstance(document.get(name), str):
             document[name] = path.parent / document[name]
+    for name in ("ca_file", "cert_file", "key_file"):
+        if isinstance(kafka := document.get("kafka"), dict) and isinstance(kafka.get(name), str):
+            kafka[name] = path.parent / kafka[name]
     if isinstance(document.get("rules"), list):
         document["rules"] = [path.parent / rule if isinstance(rule, str) else rule for rule in document["rules"]]
     return document

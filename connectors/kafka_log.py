@@ -1,0 +1,133 @@
+"""The log in Kafka as a producer sees it: records appended in order to partitions, counted as written once enough copies have them."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Self, TypeVar
+
+from pipeline.problems import Malformed, Problem
+
+from .kafka_cluster import Cluster, answering
+from .kafka_topics import MESSAGE_BYTES
+from .log_batch import Record
+
+MAX_VALUE_BYTES = MESSAGE_BYTES - 64 * 1024
+"""The largest value: a batch holds it with its key and what Kafka writes beside it."""
+
+BATCH_BYTES = 512 * 1024
+ANSWER_TIMEOUT_S = 30
+
+_T = TypeVar("_T")
+
+
+class KafkaWriter:
+    """Appends to partitions with an idempotent producer: an attempt that it repeats is written once, and the order is kept.
+
+    `flush` returns when everything appended is acknowledged. Where it raises, what was appended since the last flush may or may not
+    be written: append it again, as to the log of a process that was killed. Use it from one thread at a time.
+    """
+
+    max_value_bytes = MAX_VALUE_BYTES
+
+    def __init__(self, cluster: Cluster, client_id: str = "payout-writer", now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
+        self._cluster, self._client_id, self._now_ms = cluster, client_id, now_ms
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name=client_id, daemon=True)
+        self._thread.start()
+        self._producer: Any = None
+        self._unconfirmed: list[asyncio.Future[Any]] = []
+        try:
+            self._do(self._open())
+        except BaseException:
+            self.close()
+            raise
+
+    def append(self, topic: str, partition: int, records: Sequence[Record]) -> None:
+        """Appends records to the end of a partition; waits while the batches before them are not yet under way."""
+        too_large = [index for index, (_, value) in enumerate(records) if len(value) > MAX_VALUE_BYTES]
+        if too_large:
+            raise Malformed([_too_large(index, len(records[index][1])) for index in too_large])
+        self._do(self._send(topic, partition, records))
+
+    def flush(self) -> None:
+        """Waits until everything appended so far is acknowledged; KafkaAway where any of it is not."""
+        self._do(self._confirm())
+
+    def close(self) -> None:
+        """Gives the connections back; what was appended after the last flush may be lost."""
+        if self._loop.is_closed():
+            return
+        try:
+            self._do(self._stop())
+        finally:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _do(self, work: Coroutine[Any, Any, _T]) -> _T:
+        with answering(self._cluster):
+            return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _open(self) -> Any:
+        if self._producer is None:
+            from aiokafka import AIOKafkaProducer
+
+            producer = AIOKafkaProducer(
+                **self._cluster.client(self._client_id), acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES,
+                max_request_size=MESSAGE_BYTES, request_timeout_ms=ANSWER_TIMEOUT_S * 1000,
+            )  # fmt: skip
+            try:
+                await producer.start()
+            except BaseException:
+                await producer.stop()
+                raise
+            self._producer = producer
+        return self._producer
+
+    async def _send(self, topic: str, partition: int, records: Sequence[Record]) -> None:
+        producer = await self._open()
+        now_ms = self._now_ms()
+        try:
+            batch = producer.create_batch()
+            for key, value in records:
+                if batch.append(key=key, value=value, timestamp=now_ms) is None:
+                    self._unconfirmed.append(await producer.send_batch(batch, topic, partition=partition))
+                    batch = producer.create_batch()
+                    batch.append(key=key, value=value, timestamp=now_ms)
+            if batch.record_count():
+                self._unconfirmed.append(await producer.send_batch(batch, topic, partition=partition))
+        except BaseException:
+            await self._stop()
+            raise
+
+    async def _confirm(self) -> None:
+        waiting, self._unconfirmed = self._unconfirmed, []
+        try:
+            await asyncio.gather(*waiting)
+        except BaseException:
+            for future in waiting:
+                future.cancel()
+            await self._stop()
+            raise
+
+    async def _stop(self) -> None:
+        """Drops the producer: after an error its sequence is not known, so the next append begins with a new one."""
+        producer, self._producer = self._producer, None
+        for future in self._unconfirmed:
+            future.cancel()
+        self._unconfirmed = []
+        if producer is not None:
+            await producer.stop()
+
+
+def _too_large(index: int, size: int) -> Problem:
+    return Problem(f"records[{index}].value", f"a value of {size} bytes is too large.", f"Kafka's topics take up to {MAX_VALUE_BYTES}.")

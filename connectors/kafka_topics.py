@@ -1,0 +1,117 @@
+"""The topics in a Kafka cluster: made where they are missing, and held to what this program needs of them. Nothing is changed by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .kafka_cluster import Cluster, answering
+
+MESSAGE_BYTES = 16 * 1024 * 1024
+"""The largest batch that a topic takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicShape:
+    """What every topic must be like."""
+
+    partitions: int
+    replication_factor: int
+    min_insync_replicas: int
+    retention_hours: int
+
+    @property
+    def configs(self) -> dict[str, str]:
+        """The settings of a topic as Kafka names them."""
+        return {
+            "cleanup.policy": "delete",
+            "min.insync.replicas": str(self.min_insync_replicas),
+            "retention.ms": str(self.retention_hours * 3_600_000),
+            "retention.bytes": "-1",
+            "max.message.bytes": str(MESSAGE_BYTES),
+            "unclean.leader.election.enable": "false",
+            "message.timestamp.type": "CreateTime",
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One thing about a topic that is not as it must be."""
+
+    topic: str
+    what: str
+    found: str
+    needed: str
+    mend: str
+
+    def __str__(self) -> str:
+        return f"{self.topic}: {self.what} is {self.found}, needed is {self.needed}. {self.mend}"
+
+
+class Topics:
+    """The topics of one cluster; close it, or use it with `with`."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        from kafka.admin import KafkaAdminClient
+
+        self._cluster = cluster
+        with answering(cluster):
+            self._admin: Any = KafkaAdminClient(**cluster.client("payout-topics"), request_timeout_ms=15_000)
+
+    def __enter__(self) -> Topics:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._admin.close()
+
+    def create_missing(self, topics: Sequence[str], shape: TopicShape) -> list[str]:
+        """Makes the topics that are not there, and gives their names."""
+        with answering(self._cluster):
+            there = set(self._admin.list_topics())
+            missing = [topic for topic in topics if topic not in there]
+            if missing:
+                wanted = {
+                    topic: {"num_partitions": shape.partitions, "replication_factor": shape.replication_factor, "configs": shape.configs} for topic in missing
+                }
+                self._admin.create_topics(wanted, timeout_ms=15_000)
+                self._admin.wait_for_topics(missing, timeout_ms=15_000)
+        return missing
+
+    def differences(self, topics: Sequence[str], shape: TopicShape) -> list[Difference]:
+        """Everything about the topics that is not as it must be."""
+        with answering(self._cluster):
+            there = set(self._admin.list_topics())
+            known = [topic for topic in topics if topic in there]
+            found = [Difference(topic, "the topic", "missing", "there", "Run `payout kafka provision`.") for topic in topics if topic not in there]
+            described = {entry["name"]: entry["partitions"] for entry in self._admin.describe_topics(known)} if known else {}
+            settings = self._settings(known)
+        for topic in known:
+            found += _layout(topic, described[topic], shape)
+            mend = f"kafka-configs --alter --topic {topic}"
+            found += [
+                Difference(topic, name, settings[topic].get(name, "not told"), value, f"{mend} --add-config {name}={value}")
+                for name, value in shape.configs.items()
+                if settings[topic].get(name) != value
+            ]
+        return found
+
+    def _settings(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
+        from kafka.admin import ConfigResource, ConfigResourceType
+
+        if not topics:
+            return {}
+        told = self._admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic) for topic in topics], config_filter="all")
+        return {topic: {name: str(entry["value"]) for name, entry in configs.items()} for topic, configs in told["topic"].items()}
+
+
+def _layout(topic: str, partitions: Sequence[Any], shape: TopicShape) -> list[Difference]:
+    found = []
+    if len(partitions) != shape.partitions:
+        mend = "One partition belongs to each shard, and keys do not move: make a new topic, and replay into it."
+        found.append(Difference(topic, "the number of partitions", str(len(partitions)), str(shape.partitions), mend))
+    copies = {len(partition["replica_nodes"]) for partition in partitions}
+    if copies - {shape.replication_factor}:
+        mend = "kafka-reassign-partitions, or set kafka.replication_factor."
+        found.append(Difference(topic, "the replication factor", " and ".join(map(str, sorted(copies))), str(shape.replication_factor), mend))
+    return found
