@@ -39,7 +39,14 @@ SANDBOX_BANK = (
 )
 """In the sandbox bank, around its journal and its answers."""
 
-NAMES = RUNNER + SANDBOX_BANK
+ACTIVATION = (
+    "activation_begun",
+    "activation_before_commit",
+    "activation_after_commit",
+)
+"""In the activation run of a lane that knows people already."""
+
+NAMES = RUNNER + SANDBOX_BANK + ACTIVATION
 """Every point there is."""
 
 VARIABLE = "PAYOUT_FAILPOINT"

@@ -180,7 +180,7 @@ def main() -> int:
     logs.configure("error", "json")
     with tempfile.TemporaryDirectory(prefix="payout-bench-") as directory, EmbeddedPostgres(Path(directory) / "store") as server:
         home = Path(directory)
-        settings = load_settings(home=home, shards=SHARDS, processes=options.processes, rules=(RULE,))
+        settings = load_settings(home=home, shards=SHARDS, processes=options.processes, rules=(RULE,), trust_rules=True)
         chunks = list(Population(UNITS, 7, CLEAN).events())
         for topic in all_topics(load_registries(settings.registries)):
             create_topic(home / "log", topic, SHARDS)

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Column, Table
 
-from connectors.failpoints import NAMES
+from connectors.failpoints import RUNNER, SANDBOX_BANK
 from loadtests.crashes import Crash, Ground, NotAsItMustBe, ground
 from loadtests.mutants import load_mutants, sound, tried, workshop
 
@@ -99,7 +99,7 @@ def _crashes(only: str, moments: int, storms: int, seed: int, wrong: list[str]) 
 
 
 def _trials(made: Ground, moments: int, storms: int, seed: int) -> Iterator[tuple[str, str, Callable[[], None]]]:
-    for name in NAMES:
+    for name in RUNNER + SANDBOX_BANK:
         points = {made.point(name, place): word for word, place in PLACES.items()}
         for crash, word in points.items():
             yield "at a named point", f"{name}, {word} time", lambda crash=crash: made.tried(crash)  # type: ignore[misc]

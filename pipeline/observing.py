@@ -158,6 +158,9 @@ OLDEST_HELD_AGE = _gauge("oldest_held_age_seconds", (), "Age of the oldest held 
 CLAIMS = _gauge("claims_minor", ("benefit", "currency"), "Money ordered beyond what is owed, standing as claims.", "How much was paid too much?", "minor units")
 DEAD_LETTERS_OPEN = _gauge("dead_letters_open", ("topic",), "Records set aside and not yet dealt with.", "What could not be read and waits for a person?")
 LAG = _gauge("lag_records", ("topic", "shard"), "Records in the log after the committed position.", "How far behind is each shard?")
+ACTIVATION_LEFT = _gauge(
+    "activation_left", ("benefit",), "People already known whom the rules that stand have not decided yet.", "Is a new rule through, and for how many not yet?"
+)
 OUTBOX_PENDING = _gauge("outbox_pending", (), "Released orders not yet handed to the bank.", "Does money leave as fast as it is decided?")
 BANK_FILES = _counter(
     "bank_files_total",
@@ -187,7 +190,7 @@ LAST_PROGRESS = _gauge("last_progress_timestamp_seconds", (), "Time of the last 
 
 CATALOGUE: tuple[Metric, ...] = (
     EVENTS_CONSUMED, EVENTS_PROCESSED, FRAMES, FRAME_DURATION, STAGE_DURATION, DECISIONS, ORDERS_CREATED, ORDERS_CREATED_AMOUNT, ORDERS, ORDER_AMOUNT,
-    ORDERS_HELD, OLDEST_HELD_AGE, CLAIMS, DEAD_LETTERS_OPEN, LAG, OUTBOX_PENDING, BANK_FILES, BANK_ANSWERS, STORE_TRANSACTION, STORE_RETRIES,
+    ORDERS_HELD, OLDEST_HELD_AGE, CLAIMS, DEAD_LETTERS_OPEN, LAG, ACTIVATION_LEFT, OUTBOX_PENDING, BANK_FILES, BANK_ANSWERS, STORE_TRANSACTION, STORE_RETRIES,
     POSITION_CONFLICTS, LEDGER_IMBALANCE, BUILD_INFO, LAST_PROGRESS,
 )  # fmt: skip
 """Every metric there is, in the order of the documentation."""

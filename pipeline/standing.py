@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .facts import FIRST_DAY, day_date
+from .facts import FIRST_DAY, History, Known, day_date
 from .rules import ONCE, Period, Rule, parse_period
 from .rules.life import WHOLE, Layer, Life, place_in_share
 
@@ -43,6 +43,22 @@ class Standing:
             return self._alone
         place = place_in_share(self.newest.rule.benefit, subject)
         return next((active for active, share in self.layers if place < share), None)
+
+    def split(self, subjects: Sequence[str]) -> list[tuple[ActiveRule, Sequence[str]]]:
+        """The subjects by the rule that decides them, in their order; who is decided by none is left out."""
+        if self._alone is not None:
+            return [(self._alone, subjects)]
+        found: dict[int, list[str]] = {}
+        for subject in subjects:
+            rule = self.rule_of(subject)
+            if rule is not None:
+                found.setdefault(rule.rule_id, []).append(subject)
+        return [(self.rules[rule_id], asked) for rule_id, asked in found.items()]
+
+    def is_asked(self, subject: str, before: History, after: History, fresh: Sequence[Known]) -> bool:
+        """Whether new events can change what is decided of a subject."""
+        rule = self.rule_of(subject)
+        return rule is not None and rule.is_asked(before, after, fresh)
 
 
 def layers_by_period(life: Life, rules: Mapping[str, Rule], today: int) -> dict[Period, tuple[Layer, ...]]:

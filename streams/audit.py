@@ -19,6 +19,7 @@ from pipeline.decisions import ActiveRule, Outcome
 from pipeline.facts import History, decode_history
 from pipeline.orders import State, end_to_end_id, fingerprint, order_id
 from pipeline.rules import load_rule, parse_period
+from pipeline.rules.life import WHOLE, place_in_share
 
 from .household_audit import missing, told_of_itself, untold
 from .installation import Installation
@@ -152,9 +153,10 @@ def _decided_anew(installation: Installation) -> tuple[list[Check], Digest]:
             by_rule.setdefault((rule_id, period), []).append((subject, decision, owed_minor, receipt))
             entitled.setdefault((benefit, period), set()).add(subject)
         standing = proof.standing(connection)
-        rules.update(_rules(installation, proof.documents(connection), {*by_rule, *((rule_id, period) for _, period, rule_id in standing)} - rules.keys()))
-        for benefit, period, rule_id in standing:
-            missed += missing(rules[rule_id, period], known, entitled.get((benefit, period), set()))
+        rules.update(_rules(installation, proof.documents(connection), {*by_rule, *((rule_id, period) for _, period, rule_id, _ in standing)} - rules.keys()))
+        for benefit, period, rule_id, share in standing:
+            decided = known if share == WHOLE else {subject: known[subject] for subject in known if place_in_share(benefit, subject) < share}
+            missed += missing(rules[rule_id, period], decided, entitled.get((benefit, period), set()))
         for rule, levels in by_rule.items():
             violations += _otherwise_decided(rules[rule], levels, known)
     told_of_members = untold(installation, everybody, [active.rule for active in rules.values()])

@@ -17,6 +17,7 @@ from pipeline.holds import HoldReason
 from pipeline.ledger import Posting
 from pipeline.observing import DECISIONS, ORDERS_CREATED, ORDERS_CREATED_AMOUNT, Observer
 from pipeline.orders import HeldOrder, Kind, State, Step, fingerprint, order_ids
+from pipeline.standing import Standing
 
 _OUTCOME = {Decision.REFUSED: "refused", Decision.GRANTED: "granted", Decision.UNDETERMINED: "undetermined"}
 DEATH = "residency.death_date"
@@ -38,9 +39,9 @@ class FrameOrders:
     """Collects what a frame does to entitlements and orders."""
 
     def __init__(
-        self, transaction: FrameTransaction, rules: Mapping[int, ActiveRule], policy: AccountPolicy, alive: Reader, today: int, observer: Observer
+        self, transaction: FrameTransaction, standing: Mapping[int, Standing], policy: AccountPolicy, alive: Reader, today: int, observer: Observer
     ) -> None:
-        self.transaction, self.rules, self.policy, self.today, self.observer = transaction, rules, policy, today, observer
+        self.transaction, self.standing, self.policy, self.today, self.observer = transaction, standing, policy, today, observer
         self.release_seq = transaction.claim.release_seq
         self.findings: list[tuple[str, str, str]] = []
         self._alive = alive
@@ -70,7 +71,7 @@ class FrameOrders:
 
     def left(self, subject: str) -> bool:
         """Whether money for this subject has left or may leave any moment."""
-        for period_id in self.rules:
+        for period_id in self.standing:
             entitlement = self.entitlement(subject, period_id)
             held_minor = sum(amount_minor for _, amount_minor, _, _ in self._held.get((subject, period_id), ()))
             if entitlement is not None and entitlement.live_minor > held_minor:
@@ -158,14 +159,14 @@ class FrameOrders:
 
     def release(self, history_of: Callable[[str], History]) -> None:
         """Resolves payee and account of every order that has not left, and releases those that may."""
-        if len(self.rules) > 1:
+        if len(self.standing) > 1:
             self._new.sort(key=lambda entry: (entry[1].subject, entry[0].benefit_period_id))
         places = [self._place(rule, order.subject, history_of(order.subject)) for rule, order, _ in self._new]
         waiting = [
-            (key[0], self.rules[key[1]], row, self._place(self.rules[key[1]], key[0], history_of(key[0])))
-            for key in sorted(self._held)
-            if key[1] in self.rules
-            for row in sorted(self._held[key])
+            (subject, rule, row, self._place(rule, subject, history_of(subject)))
+            for subject, period_id in sorted(self._held)
+            if (rule := self._rule_of(subject, period_id)) is not None
+            for row in sorted(self._held[subject, period_id])
         ]
         accounts = {account.key() for _, account in places if account} | {account.key() for _, _, _, (_, account) in waiting if account}
         holders = self.transaction.holders(sorted(accounts)) if accounts else {}
@@ -174,6 +175,11 @@ class FrameOrders:
         for subject, rule, row, place in waiting:
             self._place_held(subject, rule, row, *self._alone(place, crowded))
         self._account_for_new()
+
+    def _rule_of(self, subject: str, period_id: int) -> ActiveRule | None:
+        """The rule whose orders these are; None where no rule stands."""
+        standing = self.standing.get(period_id)
+        return None if standing is None else standing.rule_of(subject) or standing.newest
 
     def _place(self, rule: ActiveRule, subject: str, history: History) -> Place:
         """Where an order may go now: why it may not, or the account."""
@@ -204,7 +210,9 @@ class FrameOrders:
         release_seq = self.release_seq
         for (rule, order, entitlement), (reason, account) in zip(self._new, places, strict=True):
             above = rule.rule.review_above_minor
-            if reason is None and above is not None and order.amount_minor > above:
+            if self.standing[rule.benefit_period_id].suspended and reason is not HoldReason.PAYEE_DECEASED:
+                reason = HoldReason.BENEFIT_SUSPENDED
+            elif reason is None and above is not None and order.amount_minor > above:
                 reason = HoldReason.ABOVE_REVIEW_LIMIT
             if reason is not None or account is None:
                 entitlement.held += 1
@@ -240,6 +248,8 @@ class FrameOrders:
         above = rule.rule.review_above_minor
         if entitlement is not None and entitlement.decision == Decision.UNDETERMINED and reason is not HoldReason.PAYEE_DECEASED:
             reason = HoldReason.ENTITLEMENT_UNDETERMINED
+        elif reason is not HoldReason.PAYEE_DECEASED and self.standing[period_id].suspended:
+            reason = HoldReason.BENEFIT_SUSPENDED
         elif reason is None and above is not None and amount_minor > above:
             reason = HoldReason.ABOVE_REVIEW_LIMIT
         if reason is None and account is not None:
@@ -256,7 +266,8 @@ class FrameOrders:
         """Reserves the new orders in the books and reports them, in sums."""
         sums = {
             (rule, kind): (len(amounts), sum(amounts))
-            for rule in self.rules.values()
+            for standing in self.standing.values()
+            for rule in standing.rules.values()
             for kind in Kind
             if (amounts := [order.amount_minor for of, order, _ in self._new if of is rule and order.kind == kind])
         }

@@ -64,9 +64,12 @@ class Installation:
         """The next offset to take of every topic and shard."""
         return {key: offset for connection in self.store.servers("payout positions") for key, offset in proof.positions(connection).items()}
 
-    def rules(self) -> list[ActiveRule]:
-        """The rules in force, enlisted in the store; Malformed where two of them decide the same benefit and period."""
+    def trusted(self) -> list[ActiveRule]:
+        """The documents of the settings, which decide without approval; Malformed where they are not trusted, or two decide the same benefit and period."""
         rules: dict[int, ActiveRule] = {}
+        if self.settings.rules and not self.settings.trust_rules:
+            mend = "Submit, approve and activate them (payout rules submit). For development and demos: trust_rules = true."
+            raise Malformed([Problem("rules", f"nobody has approved the documents {', '.join(map(str, self.settings.rules))}", mend)])
         for path in self.settings.rules:
             active = self._activate(path)
             if active.benefit_period_id in rules:
@@ -77,7 +80,7 @@ class Installation:
 
     def standing(self, today: date) -> list[Standing]:
         """What decides on a day: of each benefit and period the rules that the log left, and the documents that are trusted without it."""
-        found = {active.benefit_period_id: Standing([(active, WHOLE)]) for active in (self.rules() if self.settings.trust_rules else ())}
+        found = {active.benefit_period_id: Standing([(active, WHOLE)]) for active in self.trusted()}
         for life in lives(read_log(self.store)).values():
             for standing in self.standing_of(life, day(today)):
                 if standing.benefit_period_id in found:
@@ -112,14 +115,19 @@ class Installation:
             self._restored[rule_hash] = found
         return found
 
-    def standing_rules(self, other: Store) -> list[ActiveRule]:
-        """The rules that have decided here, enlisted in another store: what a replay must decide by."""
-        standing: dict[tuple[str, str], str] = {}
+    def standing_rules(self, other: Store, today: date) -> list[Standing]:
+        """What has decided here, enlisted in another store: what a replay must decide by."""
+        documents: dict[tuple[str, str], str] = {}
         for connection in self.store.servers("payout rules"):
-            standing.update(proof.standing_documents(connection))
-        return [
-            activate(other, load_rule(document, self.registries.catalogue), parse_period(period), self.registries) for (_, period), document in standing.items()
+            documents.update(proof.standing_documents(connection))
+        found = [standing for life in lives(read_log(self.store)).values() for standing in self.standing_of(life, day(today), other)]
+        logged = {(standing.rule.benefit, standing.period.label) for standing in found}
+        found += [
+            Standing([(activate(other, load_rule(document, self.registries.catalogue), parse_period(period), self.registries), WHOLE)])
+            for (benefit, period), document in documents.items()
+            if (benefit, period) not in logged
         ]
+        return found
 
     def _activate(self, path: Path) -> ActiveRule:
         file, _, label = str(path).partition("@")

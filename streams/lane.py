@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date
 
 import structlog
 
 from connectors.failpoints import failpoint
-from connectors.store.frames import Claim, FrameTransaction, claim, frame_transaction, work_transaction
+from connectors.store.frames import Claim, FrameTransaction, claim, frame_transaction
 from connectors.store.rulebook import benefit_periods
 from connectors.store.servers import Connection, Row
 from pipeline.accounts import ASSIGNMENT, AccountPolicy, account_keys
-from pipeline.decisions import ActiveRule
 from pipeline.facts import Disposition, History, Known, day, decode_history, encode_history, join
 from pipeline.members import MARK, needs_of, own
 from pipeline.observing import EVENTS_CONSUMED, EVENTS_PROCESSED, FRAME_DURATION, FRAMES, LAST_PROGRESS, STAGE_DURATION, Observer, Recorder, report
@@ -21,6 +20,7 @@ from pipeline.orders import PASSED, TRANSITIONS, State
 from pipeline.problems import Malformed, Problem
 from pipeline.receipts import Answer, decode_answer
 from pipeline.registry import Event, Registries
+from pipeline.standing import Standing
 
 from .frame_orders import DEATH, FrameOrders, alive_reader
 from .members import MemberRun, Telling, share_event
@@ -43,18 +43,18 @@ class Lane:
         connection: Connection[Row],
         held: Claim,
         registries: Registries,
-        rules: Sequence[ActiveRule],
         policy: AccountPolicy,
         observer: Observer,
         today: Callable[[], date],
     ) -> None:
         self.connection, self.claim, self.registries, self.policy, self.observer = connection, held, registries, policy, observer
-        self.rules = {rule.benefit_period_id: rule for rule in rules}
         self.today = today
-        self._periods = benefit_periods(connection)
+        self.standing: dict[int, Standing] = {}
+        self._undecided: set[int] = set()
+        self._periods: dict[tuple[str, str], int] = {}
         self._topic_of = {registry.name: registry.topic for registry in registries.registries}
         self._alive = alive_reader()
-        self._telling = Telling(needs_of([rule.rule for rule in rules], registries.catalogue))
+        self._telling = Telling(None)
 
     @classmethod
     def take_over(
@@ -64,6 +64,22 @@ class Lane:
         held = claim(connection, shard, owner, topics)
         held.elsewhere = elsewhere
         return cls(connection, held, **wiring)  # type: ignore[arg-type]
+
+    def stand(self, standings: Sequence[Standing], undecided: Collection[int]) -> None:
+        """These rules decide from now on; of the periods in `undecided` not everybody known has been decided by them yet."""
+        self.standing = {standing.benefit_period_id: standing for standing in standings}
+        self._undecided = set(undecided)
+        self._periods = benefit_periods(self.connection)
+        rules = [active.rule for standing in standings for active in standing.rules.values()]
+        self._telling = Telling(needs_of(rules, self.registries.catalogue))
+
+    def member_run(self) -> MemberRun:
+        """What everybody already known has still to tell their households."""
+        return MemberRun(self.connection, self.claim, self._telling.needs)
+
+    def decided_all(self, benefit_period_id: int) -> None:
+        """Everybody known has been decided for a period: from now on only who is told something that concerns its rules."""
+        self._undecided.discard(benefit_period_id)
 
     def position(self, topic: str) -> int:
         """The next offset to take."""
@@ -76,7 +92,7 @@ class Lane:
         lap = Laps(told)
         end_offset = first_offset + len(records)
         with frame_transaction(self.connection, self.claim, topic, first_offset, end_offset) as transaction:
-            orders = self._orders(transaction, told)
+            orders = self.orders(transaction, told)
             take = self._take_events if topic != RECEIPTS else self._take_answers
             dispositions = take(transaction, orders, topic, records, lap)
             failpoint("after_fold")
@@ -115,7 +131,7 @@ class Lane:
         histories: dict[str, History] = {}
         added: list[tuple[str, bytes]] = []
         changed: list[tuple[str, bytes]] = []
-        asked: dict[int, list[str]] = {period_id: [] for period_id in self.rules}
+        asked: dict[int, list[str]] = {period_id: [] for period_id in self.standing}
         holders: Holders = ([], [])
         for subject in sorted(events):
             incoming, before = events[subject], kept.get(subject)
@@ -139,15 +155,15 @@ class Lane:
                 fresh = self._fresh(incoming, dispositions)
                 self._note_conflicts(orders, subject, incoming, dispositions)
             self._note(orders, holders, subject, history_before, history, fresh)
-            for period_id, rule in self.rules.items():
-                if before is not None and rule.is_asked(history_before, history, fresh):
+            for period_id, standing in self.standing.items():
+                if before is not None and (period_id in self._undecided or standing.is_asked(subject, history_before, history, fresh)):
                     asked[period_id].append(subject)
             self._telling.note(subject, history_before, history)
         lap("fold")
         strangers = [subject for subject, _ in added]
         for period_id, known in asked.items():
-            subjects = sorted((*strangers, *known)) if known else strangers
-            orders.settle(self.rules[period_id], self.rules[period_id].decide([(subject, histories[subject]) for subject in subjects]))
+            for rule, subjects in self.standing[period_id].split(sorted((*strangers, *known)) if known else strangers):
+                orders.settle(rule, rule.decide([(subject, histories[subject]) for subject in subjects]))
         lap("decide")
         transaction.change_holders(*holders)
         orders.release(histories.__getitem__)
@@ -259,56 +275,15 @@ class Lane:
             transaction.add_dead_letters(dead)
         return applied, duplicate, 0, len(dead)
 
-    # What is known already, looked at again.
+    # What a transaction does to orders, whatever it takes.
 
-    def activate(self, rule: ActiveRule, chunk: int = 5_000) -> int:
-        """Decides everybody already known under a rule that has not decided them yet; goes on where it was stopped."""
-        decided, done = 0, False
-        while not done:
-            with work_transaction(self.connection, self.claim, "activation") as transaction:
-                subject, done = transaction.activation(rule.benefit_period_id, rule.rule_id)
-                if done:
-                    break
-                rows = transaction.histories_after(subject, chunk)
-                histories = {known: decode_history(history) for known, history in rows}
-                told = Recorder()
-                orders = self._orders(transaction, told)
-                orders.load(list(histories))
-                orders.settle(rule, rule.decide(list(histories.items())))
-                self._finish(transaction, orders, histories.__getitem__)
-                done = len(rows) < chunk
-                transaction.set_activation(rule.benefit_period_id, rule.rule_id, rows[-1][0] if rows else subject, done)
-            report(told.take(), self.observer)
-            self.claim.release_seq = orders.release_seq
-            decided += len(rows)
-        return decided
-
-    def tell_members(self) -> None:
-        """Everybody already known tells their households what a new rule needs of members."""
-        run = MemberRun(self.connection, self.claim, self._telling.needs)
-        while run.pending:
-            run.step()
-
-    def review_held(self, chunk: int = 5_000) -> None:
-        """Resolves the accounts of all held orders again: an account may have become valid, or no longer be shared, by the day."""
-        subject = ""
-        while True:
-            with work_transaction(self.connection, self.claim, "review") as transaction:
-                holding = transaction.holding_after(subject, chunk)
-                if not holding:
-                    return
-                kept = {known: decode_history(history) for known, history in transaction.histories(holding).items()}
-                orders = self._orders(transaction, self.observer)
-                orders.load(holding)
-                self._finish(transaction, orders, kept.__getitem__)
-            self.claim.release_seq = orders.release_seq
-            subject = holding[-1]
-
-    def _orders(self, transaction: FrameTransaction, observer: Observer) -> FrameOrders:
-        return FrameOrders(transaction, self.rules, self.policy, self._alive, day(self.today()), observer)
+    def orders(self, transaction: FrameTransaction, observer: Observer) -> FrameOrders:
+        """The orders of a transaction of this lane."""
+        return FrameOrders(transaction, self.standing, self.policy, self._alive, day(self.today()), observer)
 
     @staticmethod
-    def _finish(transaction: FrameTransaction, orders: FrameOrders, history_of: Callable[[str], History]) -> None:
+    def finish(transaction: FrameTransaction, orders: FrameOrders, history_of: Callable[[str], History]) -> None:
+        """Releases and writes what a transaction without records did."""
         orders.release(history_of)
         orders.write()
         transaction.set_release_seq(orders.release_seq)

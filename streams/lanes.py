@@ -9,18 +9,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, date, datetime
 from multiprocessing.connection import Connection as Pipe
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
 
 from connectors.failpoints import failpoint
 from connectors.segment_log import Frame, LogReader
 from connectors.store.frames import Replaced
-from connectors.store.servers import StoreAway, connect
-from pipeline.decisions import ActiveRule
-from pipeline.observing import POSITION_CONFLICTS, STORE_TRANSACTION, Observer, Recorder
+from connectors.store.rule_log import last_entry
+from connectors.store.servers import Connection, Row, StoreAway, connect
+from pipeline.observing import POSITION_CONFLICTS, STORE_TRANSACTION, Observation, Observer, Recorder
+from pipeline.problems import Malformed
+from pipeline.standing import Standing
 
 from . import garbage, logs
+from .activation import ActivationRuns
 from .installation import Installation, opened
 from .lane import Lane
 from .patience import PATIENCE_S, patiently
@@ -34,6 +37,10 @@ def utc_today() -> date:
     return datetime.now(UTC).date()
 
 
+LOOK_S = 1.0
+"""How often the log of rules is looked at, and whether a new day has begun."""
+
+
 class Reader(Protocol):
     """What gives the records of one topic and shard: the embedded log, or what was fetched from Kafka."""
 
@@ -43,21 +50,25 @@ class Reader(Protocol):
 
 
 class Lanes:
-    """The lanes of some shards, on one connection to each of their servers."""
+    """The lanes of some shards, on one connection to each of their servers. `standing` tells what decides on a day."""
 
     def __init__(
         self,
         installation: Installation,
-        rules: Sequence[ActiveRule],
+        standing: Callable[[date], Sequence[Standing]],
         shards: Sequence[int],
         observer: Observer,
         today: Callable[[], date] = utc_today,
         readers: Mapping[tuple[str, int], Reader] | None = None,
     ) -> None:
-        self._installation, self._rules, self._shards, self._observer, self._today = installation, rules, tuple(shards), observer, today
+        self._installation, self._standing, self._shards, self._observer, self._today = installation, standing, tuple(shards), observer, today
         own = {(topic, shard): LogReader(installation.log_directory, topic, shard) for shard in shards for topic in installation.topics}
         self._readers: Mapping[tuple[str, int], Reader] = own if readers is None else readers
         self._lanes: dict[int, Lane] = {}
+        self._runs: dict[int, ActivationRuns] = {}
+        self._rule_log: Connection[Row] | None = None
+        self._seen: tuple[int, date] | None = None
+        self._looked = 0.0
         self._turn = 0
         self._stack = ExitStack()
 
@@ -66,8 +77,14 @@ class Lanes:
         """The next offset of every topic and shard."""
         return {(topic, shard): lane.position(topic) for shard, lane in self._lanes.items() for topic in self._installation.topics}
 
+    @property
+    def deciding(self) -> tuple[int, int] | None:
+        """(decided, known) of the activation runs that are not through; None where all of them are."""
+        runs = [run.progress for run in self._runs.values() if run.pending]
+        return (sum(decided for decided, _ in runs), sum(known for _, known in runs)) if runs else None
+
     def claim(self) -> None:
-        """Takes the shards over, decides whom a new rule has not decided yet, and looks at the held orders again."""
+        """Takes the shards over; whom a rule has not decided yet, and what is held, is looked at again in the steps that follow."""
         self._stack.close()
         owner = f"{os.uname().nodename}:{os.getpid()}"
         store = self._installation.store
@@ -76,20 +93,44 @@ class Lanes:
             own = store.url_of(shard)
             self._lanes[shard] = Lane.take_over(
                 connections[own], shard, owner, self._installation.topics, [connection for url, connection in connections.items() if url != own],
-                registries=self._installation.registries, rules=self._rules,
-                policy=self._installation.policy, observer=self._observer, today=self._today,
+                registries=self._installation.registries, policy=self._installation.policy, observer=self._observer, today=self._today,
             )  # fmt: skip
         failpoint("claimed")
-        for shard, lane in self._lanes.items():
-            for rule in self._rules:
-                decided = lane.activate(rule)
-                if decided:
-                    log.info("activation", shard=shard, benefit=rule.rule.benefit, rule=rule.rule.hash[:12], subjects=decided)
-            lane.review_held()
-            lane.tell_members()
+        self._runs = {shard: ActivationRuns(lane) for shard, lane in self._lanes.items()}
+        self._rule_log = connections[store.urls[0]]
+        self._stand(self._look())
+
+    def look(self) -> None:
+        """Follows the log of rules where it has grown, and the calendar where a day has begun. Rules that cannot be read change nothing."""
+        self._looked = time.monotonic()
+        seen = self._look()
+        if seen == self._seen:
+            return
+        try:
+            self._stand(seen)
+        except Malformed as malformed:
+            self._seen = seen
+            log.error("the log of rules cannot be followed, the last good rules stay", problems=[str(problem) for problem in malformed.problems])
+
+    def _look(self) -> tuple[int, date]:
+        assert self._rule_log is not None, "the lanes are claimed"
+        return last_entry(self._rule_log), self._today()
+
+    def _stand(self, seen: tuple[int, date]) -> None:
+        """The rules that stand decide from now on, in all lanes."""
+        standings = self._standing(seen[1])
+        for runs in self._runs.values():
+            runs.begin(standings)
+        self._seen = seen
 
     def step(self) -> int:
-        """Takes at most one frame of each topic of the next shard that has any; gives the number of records, 0 if no shard had one."""
+        """Takes at most one frame of each topic of the next shard that has any, and one chunk of an activation run; gives how much it was."""
+        if time.monotonic() - self._looked > LOOK_S:
+            self.look()
+        return self._take_next() + self._decide_next()
+
+    def _take_next(self) -> int:
+        """The number of records taken, 0 if no shard had one."""
         for _ in self._shards:
             shard = self._shards[self._turn]
             self._turn = (self._turn + 1) % len(self._shards)
@@ -97,6 +138,11 @@ class Lanes:
             if taken:
                 return taken
         return 0
+
+    def _decide_next(self) -> int:
+        """The number of subjects that the first unfinished activation run has looked at."""
+        runs = next((runs for runs in self._runs.values() if runs.pending), None)
+        return runs.step() if runs is not None else 0
 
     def _take_turn(self, shard: int, lane: Lane) -> int:
         taken = 0
@@ -122,10 +168,19 @@ class Lanes:
         self._stack.close()
 
 
+class Report(NamedTuple):
+    """What a process of lanes tells: positions, activation runs as `Lanes.deciding` gives them, observations, and why it ends."""
+
+    positions: dict[tuple[str, int], int]
+    deciding: tuple[int, int] | None
+    observations: list[Observation]
+    failure: str = ""
+
+
 @contextmanager
 def lanes_of(installation: Installation, shards: Sequence[int], observer: Observer) -> Iterator[Lanes]:
     """Lanes in this process, claimed."""
-    lanes = Lanes(installation, installation.rules(), shards, observer)
+    lanes = Lanes(installation, installation.standing, shards, observer)
     garbage.seldom()
     try:
         lanes.patient_claim()
@@ -135,7 +190,7 @@ def lanes_of(installation: Installation, shards: Sequence[int], observer: Observ
 
 
 def work(settings: Settings, shards: Sequence[int], pipe: Pipe) -> None:
-    """The main function of a lane process: reports (positions, observations) through the pipe until it closes or says stop."""
+    """The main function of a lane process: sends reports through the pipe until it closes or says stop."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent says when to stop
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
     logs.configure(settings.log_level, settings.log_format, settings.home)
@@ -143,12 +198,12 @@ def work(settings: Settings, shards: Sequence[int], pipe: Pipe) -> None:
     failure = ""
     try:
         with opened(settings, provision=False) as installation, lanes_of(installation, shards, recorder) as lanes:
-            pipe.send((lanes.positions, recorder.take(), ""))
+            pipe.send(Report(lanes.positions, lanes.deciding, recorder.take()))
             reported = time.monotonic()
             while True:
                 taken = lanes.patient_step()
                 if not taken or time.monotonic() - reported > 0.2:
-                    pipe.send((lanes.positions, recorder.take(), ""))
+                    pipe.send(Report(lanes.positions, lanes.deciding, recorder.take()))
                     reported = time.monotonic()
                 if pipe.poll(0 if taken else 0.02):
                     pipe.recv()
@@ -161,4 +216,4 @@ def work(settings: Settings, shards: Sequence[int], pipe: Pipe) -> None:
         failure = str(error)
     except StoreAway as error:
         failure = f"the store stayed away for {PATIENCE_S:.0f} s: {error}"
-    pipe.send(({}, recorder.take(), failure))
+    pipe.send(Report({}, None, recorder.take(), failure))

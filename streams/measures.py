@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 
+from connectors.store.activations import runs
 from connectors.store.queries import queries_of
-from pipeline.observing import CLAIMS, DEAD_LETTERS_OPEN, LEDGER_IMBALANCE, OLDEST_HELD_AGE, ORDER_AMOUNT, ORDERS, ORDERS_HELD, OUTBOX_PENDING
+from pipeline.observing import ACTIVATION_LEFT, CLAIMS, DEAD_LETTERS_OPEN, LEDGER_IMBALANCE, OLDEST_HELD_AGE, ORDER_AMOUNT, ORDERS, ORDERS_HELD, OUTBOX_PENDING
 
 from .installation import Installation
 from .metrics import Metrics
@@ -37,6 +38,10 @@ def measure(installation: Installation, metrics: Metrics) -> None:
         letters = queries.dead_letter_counts()
         metrics.replace(DEAD_LETTERS_OPEN, {(topic,): letters.get((topic, "open"), 0) for topic in installation.topics})
         metrics.gauge(OUTBOX_PENDING, queries.outbox_pending())
+        left: dict[tuple[str, ...], float] = {}
+        for run in runs(installation.store):
+            left[run.benefit,] = left.get((run.benefit,), 0) + (0 if run.shards == run.done else max(run.known - run.decided, 0))
+        metrics.replace(ACTIVATION_LEFT, left)
         metrics.replace(LEDGER_IMBALANCE, {(currency,): amount_minor for currency, amount_minor in queries.ledger_imbalance().items()})
 
 

@@ -37,7 +37,7 @@ def replayed(installation: Installation, *, shards: int | None = None, seed: int
                         by_shard.setdefault(partition_of(key, other), []).append((key, value))
                     for shard, mine in by_shard.items():
                         writer.append(topic, shard, mine)
-            lanes = Lanes(replica, installation.standing_rules(replica.store), range(other), Silent())
+            lanes = Lanes(replica, lambda today: installation.standing_rules(replica.store, today), range(other), Silent())
             try:
                 lanes.claim()
                 with LogWriter(replica.log_directory, fsync="close") as writer, connect(server.url, "payout replay") as connection:

@@ -70,13 +70,15 @@ class RuleLife:
             known = next((entry for entry in log.entries if isinstance(entry.entry, Submitted) and entry.entry.rule == rule.hash), None)
             return known or self._append(log, Submitted(rule.benefit, rule.hash, rule.text, public, signature))
 
-    def simulated(self, named: Named, simulation: str, against: str = "") -> Outcome:
-        """Records the result of a what-if by its hash; approvals sign it. The same result again changes nothing."""
+    def simulated(self, named: Named, simulation: str, against: str = "", candidate: str = "") -> Outcome:
+        """Records the result of a what-if of `candidate` by its hash; approvals sign it. The same result again changes nothing."""
         with writing(self._installation.store) as log:
             found = _found(log, named)
             if isinstance(found, Refused):
                 return [found]
             life, document = found
+            if candidate not in ("", document.rule):
+                return [Refused(Refusal.OTHER_SIMULATION, f"It is of the document {candidate[:12]}, not of {document.rule[:12]}.")]
             if document.simulation == simulation:
                 return next(logged for logged in reversed(log.entries) if isinstance(logged.entry, Simulated) and logged.entry.rule == document.rule)
             return self._append(log, Simulated(life.benefit, document.rule, simulation, against))
@@ -209,8 +211,17 @@ def untested_by_itself(rule: Rule) -> list[Refused]:
 
 
 def unready_to_approve(rule: Rule) -> list[Refused]:
-    """Why nobody can approve the document yet, whoever they are."""
-    return untested_by_itself(rule)
+    """Why nobody can approve the document yet, whoever they are: its tests, the branches that they reach, and its claims."""
+    from pipeline.rules.coverage import branch_coverage
+    from pipeline.rules.proof import PROVED, claims_hold
+
+    refused = untested_by_itself(rule)
+    coverage = branch_coverage(rule)
+    if not coverage.full:
+        named = "; ".join(f"{unreached.path}: {unreached.text}" for unreached in coverage.missing[:3])
+        refused.append(Refused(Refusal.BRANCHES_UNTESTED, f"{coverage.percent} % are reached. {len(coverage.missing)} are not: {named}"))
+    unproved = [f"{finding.place} ({finding.text}): {finding.message or finding.outcome}" for finding in claims_hold(rule) if finding.outcome != PROVED]
+    return [*refused, *([Refused(Refusal.CLAIMS_UNPROVED, "; ".join(unproved))] if unproved else [])]
 
 
 def _found(log: RuleLog, named: Named) -> tuple[Life, Document] | Refused:

@@ -21,7 +21,7 @@ from pipeline.observing import LAG, Observer, report
 from . import garbage
 from .dispatch import Dispatch
 from .installation import Installation
-from .lanes import Lanes, lanes_of, work
+from .lanes import Lanes, Report, lanes_of, utc_today, work
 
 log = structlog.get_logger("runner")
 
@@ -42,6 +42,9 @@ class Progress:
     def __call__(self, done: int, total: int) -> None:
         """Shows nothing."""
 
+    def deciding(self, decided: int, known: int) -> None:
+        """How far everybody already known has been decided, while an activation run is on; shows nothing."""
+
 
 class _Here:
     """Lanes inside this process."""
@@ -56,6 +59,10 @@ class _Here:
     def positions(self) -> dict[tuple[str, int], int]:
         return self._lanes.positions
 
+    @property
+    def deciding(self) -> tuple[int, int] | None:
+        return self._lanes.deciding
+
 
 class _Apart:
     """Lanes in processes of their own, each with a part of the shards."""
@@ -63,6 +70,7 @@ class _Apart:
     def __init__(self, installation: Installation, processes: int, observer: Observer, stack: ExitStack) -> None:
         self._observer = observer
         self.positions: dict[tuple[str, int], int] = {}
+        self._deciding: dict[str, tuple[int, int]] = {}
         self._workers: list[tuple[BaseProcess, Pipe]] = []
         # A frame is small: one thread decides it in less time than several take to agree, and the cores are the lanes'.
         os.environ.setdefault("POLARS_MAX_THREADS", "1")
@@ -87,18 +95,26 @@ class _Apart:
         for process, pipe in self._workers:
             try:
                 while pipe.poll():
-                    positions, observations, failure = pipe.recv()
-                    report(observations, self._observer)
-                    if failure:
-                        raise LaneFailed(failure)
-                    heard += sum(positions.values()) - sum(self.positions.get(key, 0) for key in positions)
-                    self.positions.update(positions)
+                    told: Report = pipe.recv()
+                    report(told.observations, self._observer)
+                    if told.failure:
+                        raise LaneFailed(told.failure)
+                    heard += sum(told.positions.values()) - sum(self.positions.get(key, 0) for key in told.positions)
+                    self.positions.update(told.positions)
+                    self._deciding.pop(process.name, None)
+                    if told.deciding is not None:
+                        self._deciding[process.name] = told.deciding
             except (EOFError, ConnectionResetError):
                 process.join(5)
                 raise LaneFailed(
                     f"the process of {process.name} ended with code {process.exitcode}; run again, it goes on from the committed positions"
                 ) from None
         return heard
+
+    @property
+    def deciding(self) -> tuple[int, int] | None:
+        runs = self._deciding.values()
+        return (sum(decided for decided, _ in runs), sum(known for _, known in runs)) if runs else None
 
     def _stop(self) -> None:
         for _, pipe in self._workers:
@@ -133,10 +149,15 @@ class Runner:
         """The next offset of every topic and shard, as far as the lanes have said."""
         return self._lanes.positions
 
+    @property
+    def deciding(self) -> tuple[int, int] | None:
+        """How far everybody already known has been decided, as (decided, known); None where no activation run is on."""
+        return self._lanes.deciding
+
     def step(self) -> tuple[int, bool]:
         """One round: (what was done, whether the lanes had everything when it began)."""
         done = self._lanes.step()
-        caught_up = not done and all(self._lanes.positions.get(key, -1) == end for key, end in self.ends().items())
+        caught_up = not done and self._lanes.deciding is None and all(self._lanes.positions.get(key, -1) == end for key, end in self.ends().items())
         return done + self._dispatch.step(), caught_up
 
     def run(self, *, until_idle: bool, stop: Callable[[], bool] = lambda: False, progress: Progress | None = None) -> int:
@@ -159,6 +180,7 @@ class Runner:
         positions, ends = self._lanes.positions, self.ends()
         if progress is not None:
             progress(sum(positions.values()), sum(ends.values()))
+            progress.deciding(*(self._lanes.deciding or (0, 0)))
         for (topic, shard), end in ends.items():
             self._observer.gauge(LAG, end - positions.get((topic, shard), 0), topic=topic, shard=str(shard))
 
@@ -172,7 +194,7 @@ def runner_of(installation: Installation, observer: Observer, processes: int | N
         if count == 0:
             lanes = _Here(stack.enter_context(lanes_of(installation, range(installation.store.shards), observer)))
         else:
-            installation.rules()  # enlists each rule once, before several processes ask for its number
+            installation.standing(utc_today())  # tells rules that cannot be read, before any process starts
             garbage.seldom()
             lanes = _Apart(installation, min(count, installation.store.shards), observer, stack)
         yield Runner(installation, observer, lanes, stack)

@@ -191,7 +191,9 @@ class Story:
         self.observer, self._today = observer or Silent(), today
         self.urls = [database() for _ in range(servers)]
         secret = [SecretStr(url) for url in self.urls]
-        settings = load_settings(home=home, store_urls=secret, shards=shards, frame_records=frame_records, rules=[str(rule) for rule in rules])
+        settings = load_settings(
+            home=home, store_urls=secret, shards=shards, frame_records=frame_records, rules=[str(rule) for rule in rules], trust_rules=True
+        )
         kind: type[Installation] = _Installation
         if policy is not None:
             kind = type("_Allowing", (_Installation,), {"given": policy})
@@ -214,12 +216,22 @@ class Story:
             for (topic, shard), lines in by_place.items():
                 writer.append(topic, shard, lines)
 
+    @property
+    def lanes(self) -> Lanes:
+        """The lanes, claimed the first time."""
+        if self._lanes is None:
+            self._lanes = Lanes(self.installation, self.installation.standing, range(self.shards), self.observer, self._today)
+            self._lanes.claim()
+        return self._lanes
+
+    def follow(self) -> None:
+        """The lanes look at the log of rules and at the calendar, and do everything that follows."""
+        self.lanes.look()
+        self.work()
+
     def work(self) -> None:
         """The lanes take everything that is in the log; they are claimed the first time only."""
-        if self._lanes is None:
-            self._lanes = Lanes(self.installation, self.installation.rules(), range(self.shards), self.observer, self._today)
-            self._lanes.claim()
-        while self._lanes.step():
+        while self.lanes.step():
             pass
 
     def hears(self, *records: Said | Iterable[Said]) -> None:

@@ -456,7 +456,7 @@ def test_a_dead_letter_is_shown_masked_replayed_and_closed(fresh: tuple[Payout, 
 
 
 def test_an_embedded_store_is_made_checked_and_found_again(payout: Payout, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    for name in ("PAYOUT_STORE_URLS", "PAYOUT_RULES"):
+    for name in ("PAYOUT_STORE_URLS", "PAYOUT_RULES", "PAYOUT_TRUST_RULES"):
         monkeypatch.delenv(name)
     home = str(tmp_path / "home")
     assert payout("store", "init", "--home", home).code == 0

@@ -25,7 +25,6 @@ def taken_by_processes(story: Story) -> None:
         for topic in story.installation.topics
         for shard in range(story.shards)
     }
-    story.installation.rules()
     workers = []
     for number in range(PROCESSES):
         ours, theirs = context.Pipe()
@@ -37,7 +36,7 @@ def taken_by_processes(story: Story) -> None:
     for process, pipe, wanted in workers:
         positions: dict[tuple[str, int], int] = {}
         while positions != wanted:
-            positions, _, failure = pipe.recv()
+            positions, _, _, failure = pipe.recv()
             assert not failure
         pipe.send("stop")
         process.join()

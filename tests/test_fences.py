@@ -32,8 +32,10 @@ def rows(story: Story) -> list[object]:
 
 
 def lanes(story: Story) -> Lanes:
-    made = Lanes(story.installation, story.installation.rules(), range(story.shards), Silent())
+    made = Lanes(story.installation, story.installation.standing, range(story.shards), Silent())
     made.claim()
+    while made.step():  # nobody is known, so there is nothing to decide again
+        pass
     return made
 
 

@@ -101,6 +101,7 @@ class Payout:
         monkeypatch.setenv("PAYOUT_HOME", str(settings.home))
         monkeypatch.setenv("PAYOUT_STORE_URLS", " ".join(story.urls))
         monkeypatch.setenv("PAYOUT_SHARDS", str(story.shards))
+        monkeypatch.setenv("PAYOUT_TRUST_RULES", "true")
         monkeypatch.setenv("PAYOUT_RULES", " ".join(str(rule) for rule in settings.rules))
 
     def __call__(self, *arguments: str) -> Answer:

@@ -40,15 +40,16 @@ def begun(connection: Connection[Row], shard: int, benefit_period_id: int, rule_
 
 
 def begin(connection: Connection[Row], shard: int, benefit_period_id: int, rule_id: int, run: str, share: int) -> Run:
-    """A run that decides everybody from the first subject on, in the place of any earlier one."""
+    """A run that decides everybody from the first subject on, in the place of any earlier one; done at once where nobody is known."""
     row = connection.execute(
         "INSERT INTO activation (shard, benefit_period_id, rule_id, decided_to, done, run, share, known)"
-        " SELECT %s, %s, %s, '', false, %s, %s, count(*) FROM facts WHERE shard = %s ON CONFLICT (shard, benefit_period_id) DO UPDATE SET"
-        " rule_id = EXCLUDED.rule_id, decided_to = '', done = false, run = EXCLUDED.run, share = EXCLUDED.share, known = EXCLUDED.known, decided = 0,"
+        " SELECT %s, %s, %s, '', count(*) = 0, %s, %s, count(*) FROM facts WHERE shard = %s ON CONFLICT (shard, benefit_period_id) DO UPDATE SET"
+        " rule_id = EXCLUDED.rule_id, decided_to = '', done = EXCLUDED.done, run = EXCLUDED.run, share = EXCLUDED.share, known = EXCLUDED.known, decided = 0,"
         " begun_at = now() RETURNING known",
         (shard, benefit_period_id, rule_id, run, share, shard),
     ).fetchone()
-    return Run("", False, 0, int(str(row[0])) if row else 0)
+    known = int(str(row[0])) if row else 0
+    return Run("", known == 0, 0, known)
 
 
 def advance(connection: Connection[Row], shard: int, benefit_period_id: int, run: Run) -> None:

@@ -305,21 +305,6 @@ class FrameTransaction:
                     rows,
                 )
 
-    def activation(self, benefit_period_id: int, rule_id: int) -> tuple[str, bool]:
-        """(the last subject decided, whether everybody is) under this rule; another rule's progress does not count."""
-        row = self.connection.execute(
-            "SELECT decided_to, done FROM activation WHERE shard = %s AND benefit_period_id = %s AND rule_id = %s", (self.shard, benefit_period_id, rule_id)
-        ).fetchone()
-        return (str(row[0]), bool(row[1])) if row else ("", False)
-
-    def set_activation(self, benefit_period_id: int, rule_id: int, decided_to: str, done: bool) -> None:
-        """How far everybody known has been decided under a rule."""
-        self.connection.execute(
-            "INSERT INTO activation VALUES (%s, %s, %s, %s, %s) ON CONFLICT (shard, benefit_period_id)"
-            " DO UPDATE SET rule_id = EXCLUDED.rule_id, decided_to = EXCLUDED.decided_to, done = EXCLUDED.done",
-            (self.shard, benefit_period_id, rule_id, decided_to, done),
-        )
-
     def holding_after(self, subject: str, limit: int) -> list[str]:
         """The next subjects, in order, that have held orders."""
         rows = self._fetch(

@@ -257,12 +257,12 @@ def documents(connection: Connection[Row]) -> dict[int, str]:
     return {int(str(number)): str(document) for number, document in connection.execute("SELECT rule_id, document FROM rule_document")}
 
 
-def standing(connection: Connection[Row]) -> list[tuple[str, str, int]]:
-    """(benefit, period, rule_id) of every rule that decides now, and has decided everybody it found."""
+def standing(connection: Connection[Row]) -> list[tuple[str, str, int, int]]:
+    """(benefit, period, rule_id, share in basis points) of every rule that decides now, and has decided everybody it found."""
     rows = connection.execute(
-        "SELECT DISTINCT b.benefit, b.period, a.rule_id FROM activation AS a JOIN benefit_period AS b USING (benefit_period_id) WHERE a.done"
+        "SELECT DISTINCT b.benefit, b.period, a.rule_id, a.share FROM activation AS a JOIN benefit_period AS b USING (benefit_period_id) WHERE a.done"
     )
-    return [(str(benefit), str(period), int(str(rule_id))) for benefit, period, rule_id in rows]
+    return [(str(benefit), str(period), int(str(rule_id)), int(str(share))) for benefit, period, rule_id, share in rows]
 
 
 def standing_documents(connection: Connection[Row]) -> dict[tuple[str, str], str]:

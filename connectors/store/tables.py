@@ -142,8 +142,20 @@ class BenefitPeriod(SQLModel, table=True):
     currency: str = _column(CODE)
 
 
+class RuleLog(SQLModel, table=True):
+    """One entry of the life of a rule; on the first server."""
+
+    __tablename__ = "rule_log"
+    entry: int = _column(BigInteger, key=True)
+    at_ms: int = _column(BigInteger)
+    benefit: str = _column(CODE)
+    person: str = _column(Text)
+    content: str = _column(Text)
+    link: bytes = _column(LargeBinary)
+
+
 class Activation(SQLModel, table=True):
-    """How far everybody known has been decided under a rule."""
+    """How far everybody known has been decided under the rules that stand."""
 
     __tablename__ = "activation"
     shard: int = _column(SmallInteger, key=True)
@@ -151,6 +163,11 @@ class Activation(SQLModel, table=True):
     rule_id: int = _column(Integer)
     decided_to: str = _column(CODE)
     done: bool = _column(Boolean)
+    run: str = _column(CODE)
+    share: int = _column(Integer)
+    known: int = _column(BigInteger)
+    decided: int = _column(BigInteger)
+    begun_at: datetime = _column(INSTANT)
 
 
 class Entitlement(SQLModel, table=True):

@@ -60,7 +60,7 @@ SENTENCES: dict[Refusal, str] = {
     Refusal.BRANCHES_UNTESTED: "Some branches of the document are reached by no test of its own. See payout rules test --coverage.",
     Refusal.CLAIMS_UNPROVED: "A claim of the document does not hold, or could not be decided in time. See payout rules prove.",
     Refusal.NOT_SIMULATED: "The document has not been simulated. See payout rules simulate, then payout rules simulated.",
-    Refusal.OTHER_SIMULATION: "The approval is for another simulation than the last one. Approve the last one.",
+    Refusal.OTHER_SIMULATION: "It is for another simulation, or the simulation of another document. Simulate this document, and approve the last result.",
     Refusal.ROLE_NOT_HELD: "The person does not have this role in payout.toml. Somebody who has it must approve.",
     Refusal.AUTHOR_APPROVES: "The author cannot approve their own document. Somebody else must approve, unless the document says author_may_approve.",
     Refusal.ONE_PERSON_TWO_ROLES: "The person has approved this document in another role. Two roles need two people.",

@@ -26,23 +26,28 @@ def run(
     """Takes events, decides, orders, and exchanges files with the bank; on one machine. Ctrl-C finishes the work in hand."""
     from streams import logs
     from streams.installation import opened
+    from streams.lanes import utc_today
     from streams.measures import Measuring, measure
     from streams.metrics import Metrics
     from streams.runner import Progress, runner_of, signals
 
     settings = settings_of(context, processes=processes, metrics_port=metrics_port)
-    if not settings.rules:
-        note('payout: no rule is in force, events are kept and nothing is decided; name rule documents in payout.toml: rules = ["…/2020-03-27.yaml"]')
     metrics = Metrics()
     with progress_bar("records taken") as bar:
         logs.configure(settings.log_level, settings.log_format, settings.home)
         with opened(settings) as installation, signals() as stop, _served(settings, metrics), runner_of(installation, metrics) as runner:
+            if not installation.standing(utc_today()):
+                note("payout: no rule is active, events are kept and nothing is decided; activate one: payout rules activate HASH")
             measuring = Measuring(installation, metrics) if settings.metrics_port is not None else _nothing
 
             class Shown(Progress):
                 def __call__(self, done: int, total: int) -> None:
                     bar(done, total)
                     measuring()
+
+                def deciding(self, decided: int, known: int) -> None:
+                    if known:
+                        bar(decided, known, "already known, decided")
 
             started_s, ends = time.monotonic(), runner.ends()
             runner.run(until_idle=until_idle, stop=stop, progress=Shown())

@@ -85,9 +85,9 @@ def age(seconds: float) -> str:
 
 @contextmanager
 def progress_bar(description: str, *, unit: str = "records") -> Iterator[Any]:
-    """A progress bar on a terminal: called with (done, total). In a pipe it shows nothing."""
+    """A progress bar on a terminal: called with (done, total), and with other words where something else is done. In a pipe it shows nothing."""
     if not sys.stderr.isatty():
-        yield lambda done, total: None
+        yield lambda done, total, words=description: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -95,4 +95,4 @@ def progress_bar(description: str, *, unit: str = "records") -> Iterator[Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit), TimeElapsedColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total, words=description: bar.update(task, completed=done, total=total, description=words)

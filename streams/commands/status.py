@@ -11,6 +11,7 @@ from .opening import asking
 from .speaking import AsJson, age, heading, instant, money, say, say_json, say_table
 
 if TYPE_CHECKING:
+    from connectors.store.activations import RunSum
     from connectors.store.queries import Queries, Sum
     from streams.installation import Installation
 
@@ -28,6 +29,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
 def status_document(installation: Installation, queries: Queries, now: datetime) -> dict[str, Any]:
     """The whole status as one document."""
     from connectors.segment_log import LogReader
+    from connectors.store.activations import runs
 
     store = installation.store
     positions = queries.positions()
@@ -49,6 +51,7 @@ def status_document(installation: Installation, queries: Queries, now: datetime)
             for (benefit, period), counts in queries.decisions().items()
         ],
         "orders": queries.order_sums(("benefit", "period", "state")),
+        "activations": [run_document(run) for run in runs(store) if run.shards != run.done],
         "held": held_document(queries, now),
         "not_paid": [row for state in ("rejected", "returned", "unknown") for row in queries.order_sums(("state", "reason"), state=state)],
         "claims": [{"benefit": claim.key, **_sum_document(claim)} for claim in queries.claims()],
@@ -57,6 +60,14 @@ def status_document(installation: Installation, queries: Queries, now: datetime)
         "bank_files": [{"kind": kind, "outcome": outcome, "files": files, "answers": answers} for kind, outcome, files, answers in queries.bank_files()],
         "dead_letters": {state: sum(count for (_, known), count in letters.items() if known == state) for state in ("open", "replayed", "closed")},
         "findings": queries.findings(),
+    }  # fmt: skip
+
+
+def run_document(run: RunSum) -> dict[str, Any]:
+    """How far an activation run has come."""
+    return {
+        "benefit": run.benefit, "period": run.period, "rule": run.rule, "share": f"{run.share / 100:g}%", "done": run.shards == run.done,
+        "decided": run.decided, "known": run.known,
     }  # fmt: skip
 
 
@@ -105,6 +116,10 @@ def _tell(document: dict[str, Any]) -> None:
             [(row["benefit"], row["period"], *(f"{row[name]:,}" for name in counts)) for row in document["decisions"]],
             right=counts,
         )
+    if document["activations"]:
+        heading("Everybody already known, decided under a new rule")
+        cells = [(run["benefit"], run["period"], run["rule"][:12], f"{run['decided']:,}", f"{run['known']:,}") for run in document["activations"]]
+        say_table(("benefit", "period", "rule", "decided", "known"), cells, right=("decided", "known"))
     _tell_orders(document)
     _tell_waiting(document)
 

@@ -15,7 +15,7 @@ from loadtests.crashes import PATIENCE_S, PHASES, Ground, Site
 from loadtests.proxy import Cut, Proxy
 from pipeline.observing import Silent
 from streams.installation import opened
-from streams.lanes import Lanes
+from streams.lanes import Lanes, utc_today
 
 
 def url(site: Site) -> str:
@@ -78,9 +78,9 @@ def test_a_commit_whose_session_is_cut_is_judged_by_the_position(undisturbed: Gr
         folder = parse_qs(urlsplit(url(site)).query)["host"][0]
         with opened(site.settings) as installation, Proxy(Path(directory), next(Path(folder).glob(".s.PGSQL.*[0-9]")), nth, cut) as proxy:
             through = url(site).split("?")[0] + f"?host={quote(directory, safe='')}"
-            rules = installation.rules()
+            standing = installation.standing(utc_today())
             installation.store.urls = (through,)
-            lanes = Lanes(installation, rules, range(installation.store.shards), Silent())
+            lanes = Lanes(installation, lambda today: standing, range(installation.store.shards), Silent())
             lanes.patient_claim()
             while lanes.patient_step():
                 pass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -62,15 +61,20 @@ def submit(
 def simulated(
     context: typer.Context,
     named: Named,
-    result: Annotated[str, typer.Argument(metavar="SIMULATION", help="The hash of a simulation's result, or the JSON file that payout rules simulate wrote.")],
-    against: Annotated[str, typer.Option("--against", metavar="HASH", help="The rule it was compared with.")] = "",
+    result: Annotated[Path, typer.Argument(metavar="RESULT.json", help="The JSON file that payout rules simulate wrote.")],
     person: As = "",
     as_json: Json = False,
 ) -> None:
     """Record the result of a simulation of a submitted document, by its hash. Approvals sign it."""
     with told():
-        digest, other = _simulation(result)
-    _step(context, person, as_json, lambda life: life.simulated(_document(context, named), digest, against or other))
+        from pipeline.whatif import decode_simulation, simulation_hash
+
+        try:
+            read = decode_simulation(result.read_bytes(), str(result))
+        except OSError as error:
+            raise Malformed([Problem(str(result), f"cannot be read: {error.strerror}", "Name the JSON file that payout rules simulate wrote.")]) from None
+        digest, against, candidate = simulation_hash(read), read.active.hash if read.active else "", read.candidate.hash
+    _step(context, person, as_json, lambda life: life.simulated(_document(context, named), digest, against, candidate))
 
 
 def approve(
@@ -162,22 +166,6 @@ def _document(context: typer.Context, named: str) -> str | Rule:
     if not re.fullmatch(r"[0-9a-fA-F]{8,64}", named):
         raise Malformed([Problem("HASH", f"{named!r} is neither a file nor the beginning of a hash", "Give at least 8 hexadecimal digits, or RULE.yaml.")])
     return named
-
-
-def _simulation(text: str) -> tuple[str, str]:
-    """The hash of a simulation and of the rule it was compared with."""
-    path = Path(text)
-    if re.fullmatch(r"[0-9a-f]{64}", text):
-        return text, ""
-    try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
-        digest = str(document["hash"])
-    except (OSError, ValueError, KeyError, TypeError):
-        digest = ""
-    if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        mend = "Name the JSON file that payout rules simulate wrote, or give the 64 digits of its hash."
-        raise Malformed([Problem("SIMULATION", f"{text!r} is neither the hash nor the result of a simulation", mend)])
-    return digest, str(document.get("active") or "")
 
 
 def _day(text: str) -> date | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from connectors.store.activations import RunSum, runs
+from connectors.store.activations import runs
 from connectors.store.rule_log import damage, read_log
 from pipeline.facts import day, day_date
 from pipeline.problems import Malformed, Problem
@@ -16,6 +16,7 @@ from pipeline.rules.approval import find, judge_approvals
 from pipeline.rules.life import WHOLE, Document, Layer, Life, lives
 from streams.commands.opening import reading
 from streams.commands.speaking import heading, note, say, say_json, say_table
+from streams.commands.status import run_document
 from streams.installation import Installation
 
 from .life import Named, entry_document, entry_line, span
@@ -83,14 +84,6 @@ def status_document(installation: Installation, today: date) -> dict[str, Any]:
     benefits = [_benefit(installation, life, number) for _, life in sorted(lives(read_log(installation.store)).items())]
     trusted = [str(path) for path in installation.settings.rules] if installation.settings.trust_rules else []
     return {"benefits": benefits, "trusted": trusted, "runs": [run_document(run) for run in runs(installation.store)]}
-
-
-def run_document(run: RunSum) -> dict[str, Any]:
-    """How far one activation run has come."""
-    return {
-        "benefit": run.benefit, "period": run.period, "rule": run.rule, "share": f"{run.share / 100:g}%", "done": run.shards == run.done,
-        "decided": run.decided, "known": run.known,
-    }  # fmt: skip
 
 
 def _benefit(installation: Installation, life: Life, today: int) -> dict[str, Any]:
