@@ -126,6 +126,8 @@ class _Reader:
             raise self._bad(node, f"{source!r} is not allowed in an expression")
         try:
             return terms.constant(Fraction(source.replace("_", "")), terms.NUMBER, source, literal=True)
+        except Refused:
+            raise
         except ValueError:
             raise self._bad(node, f"{source!r} is not a number in decimal notation") from None
 

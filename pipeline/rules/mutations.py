@@ -58,7 +58,7 @@ def mutate(text: str, catalogue: Mapping[str, FactSpec]) -> Iterator[Outcome | i
     found = list(mutations(root, rule_of(root, catalogue)))
     yield len(found)
     for mutation in found:
-        yield _outcome(root, lines, mutation.edits[0], _noticed(root, mutation, catalogue))
+        yield _outcome(root, lines, mutation.edits[0], noticed_by(root, mutation, catalogue))
 
 
 def _outcome(root: Node, lines: list[str], edit: Edit, noticed_by: str) -> Outcome:
@@ -81,7 +81,8 @@ def _within(lines: list[str], node: Node, offset: int) -> tuple[int, int]:
     return line, column + offset
 
 
-def _noticed(root: Node, mutation: Mutation, catalogue: Mapping[str, FactSpec]) -> str:
+def noticed_by(root: Node, mutation: Mutation, catalogue: Mapping[str, FactSpec]) -> str:
+    """What notices a mistake: a test by its name, the check, or nothing (empty). The document is whole again afterwards."""
     before = [_swap(root, edit) for edit in mutation.edits]
     try:
         rule = rule_of(root, catalogue)
