@@ -423,7 +423,7 @@ def test_a_document_that_gives_more_orders_only_the_differences(many: list[Said]
     story = tale(shards=3)
     story.hears(many)
     before = story.orders()
-    story.restart([changed(tmp_path, child=("{type: money, law: a2, from: {2020-03-27: 500}}", "{type: money, law: a2, from: {2020-03-27: 600}}"))])
+    story.restart([changed(tmp_path, child=("law: a2, from: {2020-03-27: 500}}", "law: a2, from: {2020-03-27: 600}}"))])
     added = [order for order in story.orders() if order not in before]
     assert [(order.subject, order.sequence, order.kind, order.amount_minor, order.state) for order in added] == [
         ("parent", 2, Kind.DIFFERENCE, 20_000, State.RELEASED)
