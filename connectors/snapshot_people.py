@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
 import polars as pl
 
-from pipeline.facts import Question, Reader, day, decode_history
+from pipeline.facts import History, Question, Reader, day, decode_history
 from pipeline.problems import Malformed, Problem
 from pipeline.questions import age_years
 from pipeline.registry import FactSpec, Registries
@@ -44,9 +44,8 @@ class SnapshotPeople:
                 self._readers[accepts] = reader
         beside = _Beside(snapshot.manifest.day, catalogue, by)
         self._tables = {side: self._directory(reader.key) for side, reader in self._readers.items()} | {"beside": self._directory(beside.key)}
-        missing = {self._tables[side]: reader.table for side, reader in self._readers.items() if not self._tables[side].is_dir()}
-        if not self._tables["beside"].is_dir():
-            missing[self._tables["beside"]] = beside.table
+        self._beside = beside
+        missing = {side: directory for side, directory in self._tables.items() if not directory.is_dir()}
         if missing:
             self._read(missing, progress)
         known = pl.scan_parquet(self._files("beside")).select(pl.all().is_not_null().any()).collect().row(0, named=True) if self._parts else {}
@@ -60,9 +59,9 @@ class SnapshotPeople:
     def _files(self, table: str) -> list[Path]:
         return sorted(self._tables[table].glob("*.parquet"))
 
-    def _read(self, missing: dict[Path, Callable[..., pl.DataFrame]], progress: Callable[[int, int], None]) -> None:
+    def _read(self, missing: dict[str, Path], progress: Callable[[int, int], None]) -> None:
         """Reads what is missing in one pass over the histories; a table is there whole or not at all."""
-        partial = {directory: directory.with_name(f".partial-{os.getpid()}-{directory.name}") for directory in missing}
+        partial = {directory: directory.with_name(f".partial-{os.getpid()}-{directory.name}") for directory in missing.values()}
         for place in partial.values():
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=True)
@@ -70,8 +69,11 @@ class SnapshotPeople:
         for part in self._parts:
             people = pl.read_parquet(part, columns=["subject", "history"])
             histories = [(subject, decode_history(raw)) for subject, raw in people.iter_rows()]
-            for directory, table in missing.items():
-                table(histories).write_parquet(partial[directory] / part.name)
+            read: dict[Path, pl.DataFrame] = {}
+            for side, directory in missing.items():
+                if directory not in read:
+                    read[directory] = self._table(side, histories, part, read)
+                    read[directory].write_parquet(partial[directory] / part.name)
             done += people.height
             progress(done, self.snapshot.manifest.subjects)
         for directory, place in partial.items():
@@ -81,6 +83,14 @@ class SnapshotPeople:
                 if not directory.is_dir():
                     raise
                 shutil.rmtree(place)  # somebody else has read the same meanwhile
+
+    def _table(self, side: str, histories: Sequence[tuple[str, History]], part: Path, read: Mapping[Path, pl.DataFrame]) -> pl.DataFrame:
+        if side == "beside":
+            return self._beside.table(histories)
+        if side in CERTAIN:
+            known, directory = self._readers["candidate"], self._tables["candidate"]
+            return self._readers[side].table_like(histories, known, read[directory] if directory in read else pl.read_parquet(directory / part.name))
+        return self._readers[side].table(histories)
 
     def _first_rows(self) -> list[int]:
         starts = [0]
@@ -160,9 +170,9 @@ class _Beside:
         self.names = tuple(self._sources)
         self.key = hashlib.sha256(f"beside {self._day} {sorted(self._sources.items())}".encode()).hexdigest()
 
-    def table(self, histories: Sequence[tuple[str, tuple[object, ...]]]) -> pl.DataFrame:
+    def table(self, histories: Sequence[tuple[str, History]]) -> pl.DataFrame:
         """A column for each of them."""
-        rows = [self._reader.read(history)[0] for _, history in histories]  # type: ignore[arg-type]
+        rows = [self._reader.read(history)[0] for _, history in histories]
         columns = list(zip(*rows, strict=True)) if rows else [()] * len(self.names)
         series = []
         for name, column in zip(self.names, columns, strict=True):

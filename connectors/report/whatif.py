@@ -59,7 +59,14 @@ def simulation_csv(result: SimulationResult) -> str:
 
 def simulation_page(result: SimulationResult) -> str:
     """The page's text; it is well-formed XML after its first line."""
-    sections = [_budget(result), *(_dimension(result, dimension) for dimension in result.dimensions), _curves(result), _causes(result), _decisions(result)]
+    sections = [
+        _differences(result),
+        _budget(result),
+        *(_dimension(result, dimension) for dimension in result.dimensions),
+        _curves(result),
+        _causes(result),
+        _decisions(result),
+    ]
     sections += [_payability(result), _certainty(result), people_section(result), _foot(result)]
     return (
         "<!DOCTYPE html>\n"
@@ -97,6 +104,14 @@ def _head(result: SimulationResult) -> str:
         f"<div class='figure'><b>{whole.undetermined:,}</b><span>undetermined</span></div>"
         "</div>"
     )
+
+
+def _differences(result: SimulationResult) -> str:
+    if result.active is None:
+        return ""
+    rows = "".join(f"<li>{escape(said)}</li>" for said in result.differences)
+    body = f'<ul class="rows">{rows}</ul>' if rows else '<p class="none">The documents say the same.</p>'
+    return _section("What the candidate changes", "The two documents, compared in words.", body)
 
 
 def _both(wide: str, narrow: str) -> str:

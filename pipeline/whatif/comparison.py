@@ -9,11 +9,12 @@ from typing import NamedTuple
 import polars as pl
 
 from pipeline.holds import HoldReason
-from pipeline.rules import DECISIONS, GRANTED, REFUSED, UNDETERMINED, Period, Rule, decide, outcomes
+from pipeline.rules import DECISIONS, GRANTED, REFUSED, UNDETERMINED, Period, Rule, decide
 
-from .groups import Grouping, folded
+from .figures import ALL_CODES, CODES, Sums, causes_of, dimension_of, tally_of
+from .groups import Grouping
 from .months import PERIODS_A_YEAR
-from .result import BANDS, CHANGES, Cause, Cell, Certainty, Change, Dimension, Group, Payability, Tally, Unpaid
+from .result import BANDS, CHANGES, Cause, Cell, Certainty, Change, Dimension, Payability, Tally, Unpaid
 
 PAYABLE = ""
 """What stands in a column of holds where the money could leave."""
@@ -23,8 +24,6 @@ _PERCENT = 20
 """A change is large where it is more than one part in so many (5 %) of what it is measured by."""
 
 _NEWLY_IN, _NEWLY_OUT, _UNDETERMINED = (CHANGES.index(name) for name in ("newly_in", "newly_out", "undetermined"))
-_CODES, _ALL = 8, 64
-"""A row's code is its change times `_CODES` and its band; all codes are below `_ALL`."""
 
 
 class Side(NamedTuple):
@@ -62,21 +61,17 @@ class Both(NamedTuple):
         return self.candidate.get_column("amount_minor") - self.active.get_column("amount_minor")
 
 
-_Sums = dict[tuple[object, ...], list[int]]
-"""By key: people, active_minor, candidate_minor."""
-
-
 class Comparison:
     """Counts what the candidate changes. `income` is the fact by which the bands measure a change; without it they measure by what the active rule pays."""
 
     def __init__(self, candidate: Side, active: Side | None, groupings: Sequence[Grouping] = (), income: str = "") -> None:
         self.candidate, self.active, self.groupings, self.income = candidate, active, tuple(groupings), income
-        self._groups: list[_Sums] = [{} for _ in groupings]
-        self._codes: _Sums = {}
-        self._cells: _Sums = {}
-        self._out: _Sums = {}
-        self._in: _Sums = {}
-        self._held: _Sums = {}
+        self._groups: list[Sums] = [{} for _ in groupings]
+        self._codes: Sums = {}
+        self._cells: Sums = {}
+        self._out: Sums = {}
+        self._in: Sums = {}
+        self._held: Sums = {}
         self._certain: dict[str, list[int]] = {}
         self._gains = self._losses = _EXTREME
 
@@ -96,7 +91,7 @@ class Comparison:
         for accepts, table in {"document": None, **chunk.certain}.items():
             self._add_certain(accepts, both, table)
         known = pl.DataFrame([pl.int_range(chunk.first_row, chunk.first_row + len(code), eager=True).alias("row"), difference.alias("by")])
-        known = known.filter(code // _CODES != _UNDETERMINED)
+        known = known.filter(code // CODES != _UNDETERMINED)
         self._gains = _extreme(pl.concat([self._gains, known.filter(pl.col("by") > 0)]))
         self._losses = _extreme(pl.concat([self._losses, known.filter(pl.col("by") < 0)]))
         return both
@@ -124,7 +119,7 @@ class Comparison:
         )  # fmt: skip
         band = 2 + by.sign() * (1 + (by.abs() > pl.col("large")).cast(pl.Int64))
         band = pl.when("open").then(len(BANDS)).otherwise(band)
-        return work.select((change.cast(pl.UInt8) * _CODES + band.cast(pl.UInt8)).alias("code")).get_column("code")
+        return work.select((change.cast(pl.UInt8) * CODES + band.cast(pl.UInt8)).alias("code")).get_column("code")
 
     def _large(self, chunk: Chunk, both: Both) -> pl.Series:
         """The most that a change may come to and still be small."""
@@ -137,17 +132,17 @@ class Comparison:
         """Every grouping in one pass over the rows, by the number of the group and the code together."""
         code = counted.get_column("code").cast(pl.Int64)
         divided = [grouping.of(chunk.columns.get_column(grouping.name)) for grouping in self.groupings]
-        keys = counted.with_columns((group * _ALL + code).alias(f"key{index}") for index, (group, _) in enumerate(divided)).lazy()
+        keys = counted.with_columns((group * ALL_CODES + code).alias(f"key{index}") for index, (group, _) in enumerate(divided)).lazy()
         sums = _exact_sums(counted)
         found = pl.collect_all([keys.group_by(f"key{index}").agg(pl.len(), *sums) for index in range(len(divided))])
         for groups, (_, names), rows in zip(self._groups, divided, found, strict=True):
             for key, *held in rows.iter_rows():
-                number, of = divmod(key, _ALL)
+                number, of = divmod(key, ALL_CODES)
                 group = None if number < 0 else number if names is None else names[number]
                 _put(groups, (group, of), held)
 
     def _causes(self, counted: pl.DataFrame, both: Both, code: pl.Series) -> None:
-        change = code // _CODES
+        change = code // CODES
         for sums, which, decided in ((self._out, _NEWLY_OUT, both.candidate), (self._in, _NEWLY_IN, both.active)):
             rows = (change == which).arg_true()
             if len(rows) and "conditions" in decided.columns:
@@ -177,14 +172,14 @@ class Comparison:
     @property
     def whole(self) -> Tally:
         """Everybody."""
-        return _tally({code: held for (code,), held in self._codes.items()})
+        return tally_of({code: held for (code,), held in self._codes.items()})
 
     @property
     def changes(self) -> tuple[Change, ...]:
         """What each kind of change comes to, in money."""
         sums = {name: [0, 0, 0] for name in CHANGES}
         for (code,), held in self._codes.items():
-            name = CHANGES[int(str(code)) // _CODES]
+            name = CHANGES[int(str(code)) // CODES]
             sums[name] = [before + more for before, more in zip(sums[name], held, strict=True)]
         return tuple(Change(change=name, people=people, active_minor=was, candidate_minor=now) for name, (people, was, now) in sums.items())
 
@@ -201,17 +196,17 @@ class Comparison:
     @property
     def dimensions(self) -> tuple[Dimension, ...]:
         """Everybody by each grouping."""
-        return tuple(_dimension(grouping, sums) for grouping, sums in zip(self.groupings, self._groups, strict=True))
+        return tuple(dimension_of(grouping, sums) for grouping, sums in zip(self.groupings, self._groups, strict=True))
 
     @property
     def newly_out_by(self) -> tuple[Cause, ...]:
         """Why people fell out: the first condition of the candidate that they fail, all of the active rule's having passed."""
-        return _told_causes(self.candidate.rule, self._out, 1, "the amount comes to nothing")
+        return causes_of(self.candidate.rule, self._out, 1, "the amount comes to nothing")
 
     @property
     def newly_in_by(self) -> tuple[Cause, ...]:
         """Why people came in: the first condition of the active rule that had kept them out."""
-        return () if self.active is None else _told_causes(self.active.rule, self._in, 2, "the amount came to nothing")
+        return () if self.active is None else causes_of(self.active.rule, self._in, 2, "the amount came to nothing")
 
     @property
     def payability(self) -> Payability | None:
@@ -265,62 +260,12 @@ def _exact_sums(counted: pl.DataFrame) -> list[pl.Expr]:
     return [(pl.col(name).cast(pl.Int128) if wide else pl.col(name)).sum() for name in ("active", "candidate")]
 
 
-def _add(sums: _Sums, counted: pl.DataFrame, *keys: str) -> None:
+def _add(sums: Sums, counted: pl.DataFrame, *keys: str) -> None:
     for *key, people, active, candidate in counted.group_by(keys).agg(pl.len(), *_exact_sums(counted)).iter_rows():
         _put(sums, tuple(key), [people, active, candidate])
 
 
-def _put(sums: _Sums, key: tuple[object, ...], more: Sequence[int]) -> None:
+def _put(sums: Sums, key: tuple[object, ...], more: Sequence[int]) -> None:
     held = sums.setdefault(key, [0, 0, 0])
     for index, value in enumerate(more):
         held[index] += value
-
-
-def _tally(codes: dict[object, list[int]]) -> Tally:
-    counts = dict.fromkeys((*CHANGES, *BANDS), 0)
-    total = [0, 0, 0]
-    for code, held in codes.items():
-        change, band = divmod(int(str(code)), _CODES)
-        counts[CHANGES[change]] += held[0]
-        if band < len(BANDS):
-            counts[BANDS[band]] += held[0]
-        total = [before + more for before, more in zip(total, held, strict=True)]
-    return Tally(people=total[0], active_minor=total[1], candidate_minor=total[2], **counts)
-
-
-def _dimension(grouping: Grouping, sums: _Sums) -> Dimension:
-    by_group: dict[object, dict[object, list[int]]] = {}
-    for (group, code), held in sums.items():
-        by_group.setdefault(group, {})[code] = held
-    ordered = sorted(by_group, key=grouping.order)  # type: ignore[arg-type]
-    sizes = [(grouping.label(group), sum(held[0] for held in by_group[group].values())) for group in ordered]  # type: ignore[arg-type]
-    names, merged = folded(sizes), dict[str, dict[object, list[int]]]()
-    for group, (label, _) in zip(ordered, sizes, strict=True):
-        codes = merged.setdefault(names[label], {})
-        for code, held in by_group[group].items():
-            codes[code] = [before + more for before, more in zip(codes.get(code, [0, 0, 0]), held, strict=True)]
-    groups = tuple(Group(label=label, tally=_tally(codes)) for label, codes in merged.items())
-    return Dimension(name=grouping.name, title=grouping.title, kind=grouping.kind, groups=groups)
-
-
-def _told_causes(rule: Rule, sums: _Sums, minor: int, nothing: str) -> tuple[Cause, ...]:
-    """The first condition that each group fails, by how many people it concerns; `minor` picks the money that counts."""
-    found: dict[str, list[int]] = {}
-    for (decision, bits), held in sums.items():
-        failing = "amount" if decision == GRANTED else _first_failing(rule, int(str(bits)))
-        total = found.setdefault(failing, [0, 0])
-        total[0] += held[0]
-        total[1] += held[minor]
-    items = {item.id: item for item in (*rule.conditions, *rule.exclusions)}
-    causes = []
-    for name, (people, amount) in found.items():
-        item = items.get(name)
-        law = rule.law[item.law].cite if item is not None and item.law else ""
-        text = nothing if item is None else f"not {item.text}" if item in rule.conditions else item.text
-        causes.append(Cause(id=name, text=text, law=law, people=people, amount_minor=amount))
-    return tuple(sorted(causes, key=lambda cause: (-cause.people, cause.id)))
-
-
-def _first_failing(rule: Rule, bits: int) -> str:
-    conditions = {item.id for item in rule.conditions}
-    return next(item.id for item, state in outcomes(rule, bits) if state == ("no" if item.id in conditions else "yes"))

@@ -173,6 +173,20 @@ class FactReader:
             table = active.members.made([histories[place] for place in places], days, table)
         return table.select([PLACE, *(fact.name for fact in self.rule.facts), *(["event_day"] if self.rule.needs_event_day else [])])
 
+    def table_like(self, histories: Sequence[tuple[str, History]], other: FactReader, read: pl.DataFrame) -> pl.DataFrame:
+        """The same as `table`, where another reader that differs in the statuses it accepts has `read` these histories: only the unsure are read again."""
+        if not all(reader.accepts_final for reader in (self, other)):
+            return self.table(histories)
+        unsure = [place for place in read.get_column(PLACE).to_list() if any(event.status != "final" for event in histories[place][1])]
+        again = self.table([histories[place] for place in unsure]).with_columns(pl.Series(PLACE, unsure, dtype=pl.UInt32))
+        return pl.concat([read.filter(~pl.col(PLACE).is_in(unsure)), again]).sort(PLACE)
+
+    @property
+    def accepts_final(self) -> bool:
+        """Whether every fact counts where it is final."""
+        facts = (*self._facts, *(self.rule.members.facts if self.rule.members is not None else ()))
+        return all(not fact.accept or "final" in fact.accept for fact in facts)
+
     def _age(self, born: Value | None, fact: RuleFact, event_day: int) -> int | None:
         asked = day_asked(self.rule, fact, self.period)
         return None if born is None else age_years(int(born), event_day if asked is None else asked)

@@ -206,6 +206,7 @@ class SimulationResult(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     candidate: RuleSaid
     active: RuleSaid | None
+    differences: tuple[str, ...]
     population: Population
     seed: int
     whole: Tally

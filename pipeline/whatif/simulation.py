@@ -9,6 +9,7 @@ import polars as pl
 
 from pipeline.problems import Malformed, Problem, suggestion
 from pipeline.rules import GRANTED, Rule
+from pipeline.rules.difference import changes
 
 from .comparison import Chunk, Comparison, Side
 from .families import Alike, Curves, FamilyCount, Moved, as_family
@@ -129,6 +130,7 @@ def simulate(
         currency=rule.currency,
         candidate=_said(candidate),
         active=None if active is None else _said(active),
+        differences=() if active is None else tuple(map(str, changes(active.rule, rule))),
         population=population,
         seed=seed,
         whole=whole,
