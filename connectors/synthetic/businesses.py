@@ -36,5 +36,5 @@ def businesses(shares: Shares, seed: int, first_block: int, blocks: int) -> pl.D
         ordered_closed=closed,
         turnover_known=~draws.chance("turnover unknown", drawn.turnover_unknown),
         turnover_final=draws.chance("turnover final", drawn.turnover_final),
-        **account(draws, pl.col("business") * 3 + 2, shares.accounts, seed),
+        **account(draws, pl.col("business") * 2 + 1, shares.accounts, seed),
     )

@@ -60,7 +60,14 @@ class Country:
         households = self._households(first_block, blocks)
         persons = self._persons(households, first_block)
         sums = persons.group_by("household", maintain_order=True).agg(pl.col("taxed", "capital").sum())
-        households = households.with_columns(sums.get_column("taxed").alias("personal_income"), sums.get_column("capital"))
+        heads = persons.filter(pl.col("member") == 0).select(head_known="known", head_died="died", head_fault="account_fault")
+        named = pl.concat([persons.filter("known").get_column("household"), persons.filter(pl.col("known") & pl.col("joined")).get_column("joined_from")])
+        households = households.with_columns(
+            sums.get_column("taxed").alias("personal_income"),
+            sums.get_column("capital"),
+            *heads.get_columns(),
+            named=pl.col("household").is_in(named.unique().implode()),
+        )
         return People(households, persons, businesses(self.shares, self.seed, first_block, blocks))
 
     def _households(self, first_block: int, blocks: int) -> pl.DataFrame:
@@ -85,7 +92,6 @@ class Country:
             heating_known=~draws.chance("heating known", rare.heating_unknown),
             income_estimated=draws.chance("income estimated", rare.income_estimated),
             income_known=~draws.chance("income known", rare.income_unknown),
-            **account(draws, pl.col("household") * 3 + 1, self.shares.accounts, self.seed),
         )
         moved = draws.chance("moved", rare.moved_municipality) & (pl.col("earlier") != pl.col("municipality")) & ~pl.col("joined")
         frame = frame.with_columns(moved=moved, size=pl.col("couple") * 2 + pl.col("others") + pl.col("children"))
@@ -93,8 +99,7 @@ class Country:
 
     def _persons(self, households: pl.DataFrame, first_block: int) -> pl.DataFrame:
         start = first_block * BLOCK_PERSONS
-        own = ("account_fault", "account_registration", "account_number", "account_iban", "account_is_danish")
-        frame = households.drop(*own).with_columns(member=pl.int_ranges(0, pl.col("size"), dtype=pl.Int64)).explode("member")
+        frame = households.with_columns(member=pl.int_ranges(0, pl.col("size"), dtype=pl.Int64)).explode("member")
         frame = frame.with_columns(person=pl.int_range(start, start + pl.len(), dtype=pl.Int64))
         frame = frame.with_columns(child=pl.col("member") - (pl.col("size") - pl.col("children")))
         draws = Draws(self.seed, "person", pl.col("person"))
@@ -186,7 +191,7 @@ class Country:
         frame = frame.with_columns(
             income=pl.when(pl.col("age") < 15).then(0).otherwise(income),
             capital=pl.when(pl.col("age") < 18).then(0).otherwise(capital),
-            **account(draws, pl.col("person") * 3, self.shares.accounts, self.seed),
+            **account(draws, pl.col("person") * 2, self.shares.accounts, self.seed),
         )
         after_contribution = pl.col("income") * 92 // 100
         base = after_contribution + pl.max_horizontal(pl.col("capital"), pl.lit(0))

@@ -40,18 +40,20 @@ class RuleFacts:
     def __init__(self, rule: Rule, period: Period, country: Country, registries: Registries) -> None:
         self.rule, self.period = rule, period
         known = kinds(country)
-        self._kind, persons = known[rule.decides_for], known["person"].statements
-        asked = [fact for fact in rule.facts if fact.aggregate is None]
-        self._own = FactColumns(rule, period, asked, self._kind.statements, registries)
-        self._members = None if rule.members is None else FactColumns(rule, period, [*rule.members.facts, _membership(rule)], persons, registries)
+        self._kind = known[rule.decides_for]
+        self._own = FactColumns(rule, period, [fact for fact in rule.facts if fact.aggregate is None], self._kind, registries)
+        self._members = None if rule.members is None else FactColumns(rule, period, [*rule.members.facts, _membership(rule)], known["person"], registries)
+        self._pays_heads = rule.decides_for == "household" and "household.head" in rule.payment.to
 
     def table(self, people: People) -> pl.DataFrame:
         """`subject`, a column for each fact, `hold`, and further columns to tell groups apart by."""
-        frame = people.of(self.rule.decides_for).filter(self._own.known)
+        hears_members = self._members is not None or self._pays_heads
+        frame = people.of(self.rule.decides_for).filter(self._own.known | pl.col("named") if hears_members else self._own.known)
         days = [self._own.event_day.alias("event_day")] if self.rule.needs_event_day else []
         taken = {fact.name for fact in self.rule.facts}
         beside = [name for name in DIMENSIONS[self.rule.decides_for] if name not in taken]
-        table = frame.select(self._kind.name.alias("subject"), *self._own.columns, *days, self._hold().alias(HOLD), *beside)
+        named = [] if self._members is None else ["named"]
+        table = frame.select(self._kind.name.alias("subject"), *self._own.columns, *days, self._hold().alias(HOLD), *beside, *named)
         return table if self._members is None else self._with_members(table, people.persons)
 
     def decide(self, table: pl.DataFrame) -> Decided:
@@ -68,12 +70,18 @@ class RuleFacts:
         )  # fmt: skip
 
     def _hold(self) -> pl.Expr:
-        fault = pl.col("account_fault")
-        if self.rule.decides_for != "person":
-            return fault
+        """What holds the money of a row: its own account's fault, of a household the fault of its head."""
+        if self._pays_heads:
+            died = pl.when("head_died").then(pl.lit("payee_deceased")).otherwise("head_fault")
+            return pl.when("head_known").then(died).otherwise(pl.lit("payee_unknown"))
+        if self.rule.decides_for == "household":
+            return pl.lit("no_account")
+        if self.rule.decides_for == "business":
+            return pl.col("account_fault")
         of_child = (pl.col("age") < 18) & (pl.col("child") >= 0)
         has_none = of_child if self.rule.benefit != CHILD_BENEFIT else pl.lit(False)
-        return pl.when(pl.col("died") & pl.col("known")).then(pl.lit("payee_deceased")).when(has_none).then(pl.lit("no_account")).otherwise(fault)
+        died = pl.col("died") & pl.col("known")
+        return pl.when(died).then(pl.lit("payee_deceased")).when(has_none).then(pl.lit("no_account")).otherwise("account_fault")
 
     def _with_members(self, table: pl.DataFrame, persons: pl.DataFrame) -> pl.DataFrame:
         """The aggregates of the members, each counted in the household that the registry names for the day."""
@@ -82,8 +90,9 @@ class RuleFacts:
         named = persons.filter(self._members.known).select(*self._members.columns).rename({_HOUSEHOLD: "subject"}).drop_nulls("subject")
         members = named.join(rows, on="subject", how="inner", maintain_order="left").drop("subject")
         counts = members.group_by(ROW).agg(pl.len().cast(pl.Int64).alias(COUNT))
-        known = rows.join(counts, on=ROW, how="left", maintain_order="left").get_column(COUNT)
-        return with_aggregates(self.rule, table.with_columns(known), members, self.period).drop(COUNT)
+        counted = table.with_columns(rows.join(counts, on=ROW, how="left", maintain_order="left").get_column(COUNT))
+        known = counted.with_columns(pl.when("named").then(pl.col(COUNT).fill_null(0)).alias(COUNT)).drop("named")
+        return with_aggregates(self.rule, known, members, self.period).drop(COUNT)
 
 
 def add(total: Decided, part: Decided) -> Decided:

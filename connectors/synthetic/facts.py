@@ -13,29 +13,29 @@ from pipeline.questions import question
 from pipeline.registry import EventType, FactSpec, Registries
 from pipeline.rules import Period, Rule, RuleFact, physical_type
 
-from .statements import Statement
+from .statements import Kind, Statement
 
 STATUS = ":status"
 """What follows a fact's name in the column that says how sure it is."""
 
 
 class FactColumns:
-    """The facts of a rule for a period, read out of statements as `pipeline.facts.Reader` reads them out of histories."""
+    """The facts of a rule for a period, read out of statements as `pipeline.facts.Reader` reads them out of histories.
 
-    def __init__(self, rule: Rule, period: Period, facts: Sequence[RuleFact], statements: Sequence[Statement], registries: Registries) -> None:
-        self._told = [(statement, *registries.event_types()[statement.type][statement.source]) for statement in sorted(statements, key=_in_order)]
-        self._known = _any([statement.said for statement in statements])
+    `known` is whether a registry of facts of this kind of subject speaks of a row: the rule decides about nobody else.
+    """
+
+    def __init__(self, rule: Rule, period: Period, facts: Sequence[RuleFact], kind: Kind, registries: Registries) -> None:
+        types = registries.event_types()
+        self._told = [(statement, *types[statement.type][statement.source]) for statement in sorted(kind.statements, key=_in_order)]
+        speaking = {spec.registry for spec in registries.catalogue.values() if spec.subject in (kind.index, "")}
+        self.known = _any([statement.said for statement, registry, _ in self._told if registry.name in speaking])
         asked = [(fact, registries.catalogue[fact.source]) for fact in facts]
         sources = {spec.registry for _, spec in asked}
         days = [pl.when(statement.said).then(statement.told) for statement, registry, _ in self._told if registry.name in sources]
         self._event_day = pl.max_horizontal(*days).fill_null(0) if days else pl.lit(0, pl.Int64)
         self.columns = [column for fact, spec in asked for column in self._columns(fact, spec, question(rule, fact, period, spec))]
         self.event_day = self._event_day.cast(pl.Int64)
-
-    @property
-    def known(self) -> pl.Expr:
-        """Whether any registry speaks of a row."""
-        return self._known
 
     def _columns(self, fact: RuleFact, spec: FactSpec, asked: Question) -> list[pl.Expr]:
         """The fact, and how sure it is where the registry says so."""

@@ -69,7 +69,6 @@ def _household_statements(country: Country) -> list[Statement]:
     built, known = pl.lit(country.day - 3_650), pl.lit(day(date(year + 1, 4, 2)))
     dwelling = {"valid_from": built, "listed_heating": pl.col("listed_heating")}
     return [
-        *_accounts("nemkonto-h", built, country.day, pl.lit(None, pl.String)),
         Statement("registry.dk_household.income.v1", HOUSEHOLDS, "income", 1, pl.col("income_known"), known, income),
         Statement("registry.dk_household.dwelling.v1", HOUSEHOLDS, "dwelling", 2, pl.col("heating_known"), built, dwelling),
     ]

@@ -178,7 +178,8 @@ def _planted(people: People) -> dict[str, int]:
         "households_income_unknown": ~pl.col("income_known"),
         "households_income_estimated": pl.col("income_known") & pl.col("income_estimated"),
         "households_heating_unknown": ~pl.col("heating_known"),
-        **{f"households_{fault}": pl.col("account_fault") == fault for fault in ACCOUNT_FAULTS},
+        "households_head_unknown": ~pl.col("head_known"),
+        "households_head_dead": pl.col("head_known") & pl.col("head_died"),
     }
     of_businesses = {
         "businesses_turnover_unknown": ~pl.col("turnover_known"),
