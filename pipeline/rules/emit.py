@@ -85,9 +85,13 @@ class Emitter:
     def mul(self, term: Term) -> pl.Expr:
         one, other = term.args
         for factor, rest in ((one, other), (other, one)):
-            if factor.low == factor.high == Fraction(1, factor.den) and factor.op in ("const", "parameter"):
+            if factor.low == factor.high == Fraction(1, factor.den) and self._is_fixed(factor):
                 return self(rest)
         return self(one) * self(other)
+
+    def _is_fixed(self, term: Term) -> bool:
+        """Whether the same number holds for everybody; a parameter by key is unknown where its key is."""
+        return term.op == "const" or (term.op == "parameter" and not self.rule.parameters[str(term.value)].by)
 
     def extreme(self, term: Term) -> pl.Expr:
         """b + max(a - b, 0): null where either is, which max_horizontal is not."""

@@ -191,6 +191,13 @@ def test_either_fact_that_gives_a_parameter_may_be_missing():
     assert row(TWO_KEYS, 0, None, None)["missing"] == 0b0110
 
 
+def test_a_factor_of_one_for_every_key_still_needs_its_key():
+    rule = rule_of("factor: {type: ratio, law: a, by: {status: [single, head, joint]}, from: {2020-01-01: [1, 1, 1]}}", "{id: paid, is: income * factor, floor: 0}")
+    assert paid(rule, 15_000, "head") == 15_000
+    held = row(rule, 15_000, None)
+    assert (DECISIONS[held["decision"]], held["step:paid"], held["missing"]) == ("undetermined", None, 0b10)
+
+
 def test_half_a_share_rounds_half_up_to_whole_units():
     assert [paid(TWO_KEYS, 0, "head", 1, share) for share in ("1", "1/2", "0")] == [500, 300, 0]
 
