@@ -109,7 +109,7 @@ def _head(result: SimulationResult) -> str:
 def _differences(result: SimulationResult) -> str:
     if result.active is None:
         return ""
-    rows = "".join(f"<li>{escape(said)}</li>" for said in result.differences)
+    rows = "".join(f"<li>{escape(said.replace('->', '→'))}</li>" for said in result.differences)
     body = f'<ul class="rows">{rows}</ul>' if rows else '<p class="none">The documents say the same.</p>'
     return _section("What the candidate changes", "The two documents, compared in words.", body)
 

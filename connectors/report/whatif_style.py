@@ -43,7 +43,9 @@ summary span:first-child { flex: 1; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; }
 @media (max-width: 760px) { .figures.four { grid-template-columns: 1fr 1fr 1fr; }
   .figures.four .figure:first-child { grid-column: 1 / -1; }
+  .figures.four .figure:not(:first-child) { padding: 10px; }
   .figures.four .figure:not(:first-child) b { font-size: 18px; }
+  .figures.four .figure:not(:first-child) span { font-size: 12px; }
   .bands thead { display: none; }
   .bands tr { display: grid; grid-template: "label value" auto "bar bar" auto / 1fr auto; gap: 3px 12px; padding: 8px 0; border-top: 1px solid var(--line); }
   .bands td { padding: 0; }

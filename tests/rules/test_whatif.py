@@ -212,6 +212,10 @@ def test_curves_go_along_the_income_for_the_most_common_families_or_for_a_named_
         what_if(people(tmp_path / "q.parquet"), family="nobody")
 
 
+def test_the_documents_are_compared_in_words(result: SimulationResult):
+    assert any("'limit', from 2020-03-27: 1000 -> 900 (Help Act § 2)" in said for said in result.differences)
+
+
 def test_without_an_active_rule_everybody_granted_comes_in(tmp_path: Path):
     alone = what_if(people(tmp_path / "p.parquet"), old=None)
     assert (alone.active, alone.whole.newly_in, alone.whole.active_minor, alone.newly_in_by) == (None, 3, 0, ())
