@@ -43,8 +43,13 @@ class MemberReader:
 
     def read(self, household: str, history: History, event_day: int) -> list[list[Value | None]] | None:
         """The facts of each member on the day asked; None where it is unknown of somebody whether they belong to the household."""
+        found = self.people(household, history, event_day)
+        return None if found is None else [values for _, values, _ in found]
+
+    def people(self, household: str, history: History, event_day: int) -> list[tuple[str, list[Value | None], list[Known | None]]] | None:
+        """Each member on the day asked with their facts and the events that told these; None where it is unknown of somebody whether they belong."""
         found = []
-        for told in by_member(history).values():
+        for member, told in by_member(history).items():
             (home,), (teller,) = self._home.read(told, event_day)
             if teller is None:
                 continue  # nobody ever said that they lived here on that day
@@ -52,11 +57,11 @@ class MemberReader:
                 return None
             if home != household:
                 continue
-            values, _ = self._facts.read(told, event_day)
+            values, events = self._facts.read(told, event_day)
             for index, fact in self._ages:
                 born, asked = values[index], day_asked(self.rule, fact, self.period)
                 values[index] = None if born is None else age_years(int(born), event_day if asked is None else asked)
-            found.append(values)
+            found.append((member, values, events))
         return found
 
     def made(self, histories: Sequence[tuple[str, History]], event_days: Sequence[int], table: pl.DataFrame) -> pl.DataFrame:

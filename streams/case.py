@@ -23,7 +23,7 @@ from pipeline.money import money_text
 from pipeline.problems import Malformed
 from pipeline.registry import FactSpec, Registries
 from pipeline.rules import explain, letter, load_rule, parse_period
-from pipeline.rules.sources import sources_of
+from pipeline.rules.sources import Source, member_sources, sources_of
 from pipeline.texts import ENGLISH, Language
 
 Document = dict[str, Any]
@@ -144,11 +144,25 @@ def decision_document(
         **{f"step:{step.id}": value for step, value in zip(rule.steps, receipt.steps, strict=True)},
     }  # fmt: skip
     facts = {fact.name: value for fact, value in zip(rule.facts, receipt.values, strict=True)}
-    event_day = active.reader.event_day(history) if rule.needs_event_day else None
+    event_day = active.event_day(history)
     told_by = {fact.name: receipt.events[index] for fact, index in zip(rule.facts, receipt.told_by, strict=True) if index >= 0}
     sources = sources_of(rule, registries, language, told_by, history)
-    explained = explain(rule, row, facts, period, subject, event_day=event_day, language=language, sources=sources)  # type: ignore[arg-type]
+    members = _members(active, registries, subject, history, event_day, language)
+    day = event_day if rule.needs_event_day else None
+    explained = explain(rule, row, facts, period, subject, event_day=day, language=language, sources=sources, members=members)  # type: ignore[arg-type]
     return {**document, "explanation": msgspec.to_builtins(explained), "text": letter(explained, language), "told_by": told_by}
+
+
+def _members(
+    active: ActiveRule, registries: Registries, household: str, history: History, event_day: int, language: Language
+) -> list[tuple[str, dict[str, Value | None], dict[str, Source]]]:
+    """Each member of a household on the day asked, with their facts and where these come from; none where the rule looks at none."""
+    read = active.rule.members
+    people = active.members.people(household, history, event_day) if active.members is not None else None
+    if read is None or people is None:
+        return []
+    names = [fact.name for fact in read.facts]
+    return [(member, dict(zip(names, values, strict=True)), member_sources(active.rule, registries, language, told)) for member, values, told in people]
 
 
 def _order(queries: Queries, order: OrderRow, steps: Sequence[StepRow], language: Language) -> Document:

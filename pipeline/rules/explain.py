@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -13,7 +13,7 @@ from pipeline.facts import day_date
 from pipeline.texts import ENGLISH, Language, capital, has_language, message
 
 from .evaluate import DECISIONS, GRANTED, REFUSED, UNDETERMINED
-from .figures import Facts, Row, assumed, choice_text, fact_text, step_text, used_laws, used_values
+from .figures import Facts, Row, assumed, choice_text, fact_text, step_text, taken_as, used_laws, used_values
 from .periods import Period
 from .phrases import Phrases
 from .remedies import Remedy, remedies
@@ -70,6 +70,13 @@ class UsedFact(msgspec.Struct, frozen=True):
     source: Source | None
 
 
+class Member(msgspec.Struct, frozen=True):
+    """A member of a household as the rule saw them: their facts, of which the household's were made."""
+
+    member: str
+    facts: tuple[UsedFact, ...]
+
+
 class Missing(msgspec.Struct, frozen=True):
     """A fact that the decision waits for: why it is not known, as a code and a sentence, and who could tell it."""
 
@@ -110,6 +117,7 @@ class Explanation(msgspec.Struct, frozen=True):
     reasons: tuple[Reason, ...]
     steps: tuple[Calculated, ...]
     facts: tuple[UsedFact, ...]
+    members: tuple[Member, ...]
     missing: tuple[str, ...]
     unknown: tuple[Missing, ...]
     changes: tuple[Change, ...]
@@ -127,9 +135,9 @@ def missing_facts(rule: Rule, bits: int) -> list[str]:
 
 def explain(
     rule: Rule, row: Mapping[str, int], facts: Facts, period: Period, subject: str = "", payment_day: int | None = None, event_day: int | None = None,
-    language: Language = ENGLISH, sources: Mapping[str, Source] | None = None,
+    language: Language = ENGLISH, sources: Mapping[str, Source] | None = None, members: Sequence[tuple[str, Facts, Mapping[str, Source]]] = (),
 ) -> Explanation:  # fmt: skip
-    """The explanation of one row of `decide` (as a mapping) for the facts it was decided on."""
+    """The explanation of one row of `decide` (as a mapping) for the facts it was decided on; `members` are those of a household, with their facts."""
     said = _Saying(rule, row, facts, period, subject or language.tell("the person"), payment_day, event_day, language, sources or {})
     decision = row["decision"]
     amount_minor = row["amount_minor"] if decision == GRANTED else 0
@@ -151,7 +159,8 @@ def explain(
         headline=said.headline(),
         reasons=tuple(said.reason(item, state) for item, state in outcomes(rule, row["conditions"])),
         steps=tuple(said.step(step) for step in rule.steps),
-        facts=tuple(said.fact(fact) for fact in rule.facts),
+        facts=tuple(said.fact(fact, facts.get(fact.name), said.sources.get(fact.name)) for fact in rule.facts),
+        members=tuple(said.member(*member) for member in members),
         missing=tuple(missing),
         unknown=tuple(said.missing(by_name[name]) for name in missing),
         changes=tuple(said.change(remedy, by_name[remedy.fact]) for remedy in changes),
@@ -243,8 +252,12 @@ class _Saying:
                 text = self.language.tell("{text}: row {number}, for {whom}", text=text, number=self.language.number(held + 1), whom=phrases.row(written, held))
         return Calculated(step.id, self.title(step.id), exact, self._value(step), text, figures, self.rule.law[law].cite if law else "")
 
-    def fact(self, fact: RuleFact) -> UsedFact:
-        given, taken, source = self.facts.get(fact.name), assumed(self.rule, self.facts)[fact.name], self.sources.get(fact.name)
+    def member(self, member: str, facts: Facts, sources: Mapping[str, Source]) -> Member:
+        read = self.rule.members.facts if self.rule.members is not None else ()
+        return Member(member, tuple(self.fact(fact, facts.get(fact.name), sources.get(fact.name)) for fact in read))
+
+    def fact(self, fact: RuleFact, given: int | bool | str | None, source: Source | None) -> UsedFact:
+        taken = taken_as(fact, given)
         plain = day_date(int(taken)).isoformat() if fact.type == "date" and taken is not None else taken
         provisional = source is not None and source.status in PROVISIONAL and given is not None
         text = fact_text(self.rule, fact, taken, self.language)

@@ -94,9 +94,10 @@ def segment_of(rule: Rule, period: Period, event_day: int | None) -> int:
 
 def assumed(rule: Rule, facts: Facts) -> Facts:
     """The facts as the rule takes them: what is outside its range is unknown, and what may be assumed of the unknown is."""
-    return {fact.name: _taken(fact, facts.get(fact.name)) for fact in rule.facts}
+    return {fact.name: taken_as(fact, facts.get(fact.name)) for fact in rule.facts}
 
 
-def _taken(fact: RuleFact, value: int | bool | str | None) -> int | bool | str | None:
+def taken_as(fact: RuleFact, value: int | bool | str | None) -> int | bool | str | None:
+    """What a rule takes a fact to be."""
     outside = value is not None and ((fact.range and not fact.range[0] <= int(value) <= fact.range[1]) or (fact.one_of and value not in fact.one_of))
     return fact.assume if value is None or outside else value

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pipeline.facts import FIRST_DAY, LAST_DAY
 from pipeline.texts import ENGLISH, Language, capital, message
 
-from .explain import Calculated, Explanation, UsedFact
+from .explain import Calculated, Explanation, Member, UsedFact
 from .sources import Source
 
 _STATUS = {"final": message("final"), "preliminary": message("provisional (preliminary)"), "estimated": message("provisional (estimated)")}
@@ -23,6 +23,7 @@ def letter(explanation: Explanation, language: Language = ENGLISH) -> str:
         (language.tell("What is not known"), [missing.text for missing in explanation.unknown]),
         (language.tell("What would change it"), list(_changes(explanation, language))),
         (language.tell("Facts"), [_fact(fact, language) for fact in explanation.facts]),
+        (language.tell("Members"), [line for member in explanation.members for line in _member(member, language)]),
     )
     for title, told in sections:
         if told:
@@ -61,6 +62,12 @@ def _changes(explanation: Explanation, language: Language) -> Iterator[str]:
     yield language.tell_number("This fact alone would change the decision:", "Any one of these {number} facts alone would change the decision:", count)
     for change in explanation.changes:
         yield f"  {change.text}"
+
+
+def _member(member: Member, language: Language) -> Iterator[str]:
+    yield f"{member.member}:"
+    for fact in member.facts:
+        yield f"  {_fact(fact, language)}"
 
 
 def _fact(fact: UsedFact, language: Language) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -31,7 +31,7 @@ class Source(msgspec.Struct, frozen=True):
 
 def sources_of(rule: Rule, registries: Registries, language: Language, told_by: Mapping[str, str] | None = None, history: History = ()) -> dict[str, Source]:
     """The source of each fact of a rule; `told_by` names the events that told them, which are looked up in the history of the subject."""
-    titles = {registry.name: language.words(registry.titles) or registry.name for registry in registries.registries}
+    titles = _titles(registries, language)
     events = {(known.registry, known.id): known for known in history}
     disputed = disputed_ids(history)
     found: dict[str, Source] = {}
@@ -42,6 +42,20 @@ def sources_of(rule: Rule, registries: Registries, language: Language, told_by: 
         title = language.listed(titles.get(name, name) for name in names)
         found[fact.name] = _source(names[0] if names else "", title, known, known is not None and (known.registry, known.id) in disputed)
     return found
+
+
+def member_sources(rule: Rule, registries: Registries, language: Language, told: Sequence[Known | None]) -> dict[str, Source]:
+    """The source of each fact of a member, by the events that told them, in the order of the rule's facts of members."""
+    titles, found = _titles(registries, language), {}
+    for fact, known in zip(rule.members.facts if rule.members is not None else (), told, strict=True):
+        spec = registries.catalogue.get(fact.source)
+        name = spec.registry if spec is not None else ""
+        found[fact.name] = _source(name, titles.get(name, name), known, disputed=False)
+    return found
+
+
+def _titles(registries: Registries, language: Language) -> dict[str, str]:
+    return {registry.name: language.words(registry.titles) or registry.name for registry in registries.registries}
 
 
 def _read(rule: Rule, fact: RuleFact) -> list[str]:
