@@ -31,7 +31,7 @@ def read_shape(root: Node) -> Document:
 def locate(root: Node, path: Path, message: str, mend: str = "", key: bool = False, offset: int = 0, expected: str = "") -> Problem:
     """A problem at a path of the document: at the value there, at its `key`, or `offset` characters into the value."""
     node = root.at(*path)
-    line, column, value = node.line, node.column, _shown(node, offset)
+    line, column, value = node.line, node.column, _shown(node, offset, message)
     if key and path and isinstance(path[-1], str):
         line, column = root.at(*path[:-1]).key_marks.get(path[-1], (line, column))
         value = path[-1]
@@ -40,11 +40,11 @@ def locate(root: Node, path: Path, message: str, mend: str = "", key: bool = Fal
     return Problem(place_text(path), message, mend, line, column, value, expected or _expected(path))
 
 
-def _shown(node: Node, offset: int) -> str:
-    """What stands at a place: text, or from an offset on its next word; lists and mappings in short."""
+def _shown(node: Node, offset: int, message: str) -> str:
+    """What stands at a place: text, or the word at the offset where the message names it; lists and mappings in short."""
     if isinstance(node.value, str):
-        word = _WORD.match(node.value, offset) if offset else None
-        return (word[0] if word else node.value)[:MAX_SHOWN]
+        word = _WORD.match(node.value, offset)
+        return (word[0] if word and repr(word[0]) in message else node.value[offset:] or node.value)[:MAX_SHOWN]
     return f"a list of {len(node.value)}" if isinstance(node.value, list) else f"keys {', '.join(node.value)}"[:MAX_SHOWN]
 
 
