@@ -52,7 +52,7 @@ def needs_of(rules: Iterable[Rule], catalogue: Mapping[str, FactSpec]) -> Needs 
     return Needs(tuple(sorted(homes)), tuple(sorted(registries)), pays_heads) if homes else None
 
 
-class Share(msgspec.Struct, frozen=True):
+class Share(msgspec.Struct, frozen=True, tag_field="is", tag="event"):
     """A message from a member's shard to a household's: an event of the member that the household has not been told before."""
 
     household: str
@@ -60,21 +60,30 @@ class Share(msgspec.Struct, frozen=True):
     event: Known
 
 
+class ToldAll(msgspec.Struct, frozen=True, tag_field="is", tag="told_all"):
+    """A message from one shard to each: everybody whom it knew has told their households what these needs ask for."""
+
+    needs: str
+    shard: int
+
+
 _ENCODER = msgspec.json.Encoder(order="deterministic")
-_DECODER = msgspec.json.Decoder(Share)
+_DECODER = msgspec.json.Decoder(Share | ToldAll)
 
 
-def encode_share(share: Share) -> bytes:
-    """A share as a message."""
+def encode_share(share: Share | ToldAll) -> bytes:
+    """A share, or the word that there are no more, as a message."""
     return _ENCODER.encode(share)
 
 
-def decode_share(raw: bytes) -> Share:
-    """The share of a message; Malformed where it is none."""
+def decode_share(raw: bytes) -> Share | ToldAll:
+    """The share of a message, or the word that there are no more; Malformed where it is neither."""
     try:
         share = _DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed([Problem("", f"this is no share of a member: {error}", "Only lanes write to this topic.")]) from None
+    if isinstance(share, ToldAll):
+        return share
     if not share.household or not share.member or MARK in share.event.registry:
         raise Malformed([Problem("event", "a share holds a member's own event, for a household that is named", "Only lanes write to this topic.")])
     return share

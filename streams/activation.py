@@ -61,18 +61,22 @@ class ActivationRuns:
         return sum(run.decided for _, run in self._left), sum(run.known for _, run in self._left)
 
     def step(self) -> int:
-        """Decides the next chunk, or looks at the next held orders; gives how many subjects it looked at, and at least 1 while anything was left."""
-        if self._left:
-            standing, before = self._left[0]
+        """Decides the next chunk, or looks at the next held orders; gives how many subjects it looked at, and at least 1 while anything could be done.
+
+        Households wait until every shard has told them of their members.
+        """
+        ready = next((index for index, (standing, _) in enumerate(self._left) if not self._lane.waits(standing.benefit_period_id)), None)
+        if ready is not None:
+            standing, before = self._left[ready]
             run = _decide(self._lane, standing, before, self._chunk)
             if run.done:
-                self._left.pop(0)
+                self._left.pop(ready)
                 self._lane.decided_all(standing.benefit_period_id)
                 if run.decided:
                     told = {"benefit": standing.rule.benefit, "period": standing.period.label, "rule": standing.rule.hash[:12], "subjects": run.decided}
                     log.info("activation", shard=self._lane.claim.shard, **told)
             else:
-                self._left[0] = standing, run
+                self._left[ready] = standing, run
             return max(run.decided - before.decided, 1)
         if self._members is not None and self._members.pending:
             return max(self._members.step(), 1)

@@ -14,7 +14,7 @@ from connectors.store.rulebook import benefit_periods
 from connectors.store.servers import Connection, Row
 from pipeline.accounts import ASSIGNMENT, AccountPolicy, account_keys
 from pipeline.facts import Disposition, History, Known, day, decode_history, encode_history, join
-from pipeline.members import MARK, needs_of, own
+from pipeline.members import MARK, ToldAll, needs_of, own
 from pipeline.observing import EVENTS_CONSUMED, EVENTS_PROCESSED, FRAME_DURATION, FRAMES, LAST_PROGRESS, STAGE_DURATION, Observer, Recorder, report
 from pipeline.orders import PASSED, TRANSITIONS, State
 from pipeline.problems import Malformed, Problem
@@ -55,6 +55,7 @@ class Lane:
         self._topic_of = {registry.name: registry.topic for registry in registries.registries}
         self._alive = alive_reader()
         self._telling = Telling(None)
+        self._waiting: set[int] = set()
 
     @classmethod
     def take_over(
@@ -72,6 +73,17 @@ class Lane:
         self._periods = benefit_periods(self.connection)
         rules = [active.rule for standing in standings for active in standing.rules.values()]
         self._telling = Telling(needs_of(rules, self.registries.catalogue))
+        self._wait()
+
+    def _wait(self) -> None:
+        """Households are first decided when every shard has told them of their members: a payment in one sum, and not one for each member."""
+        found = {standing.benefit_period_id for standing in self.standing.values() if any(active.members is not None for active in standing.rules.values())}
+        found &= self._undecided
+        self._waiting = found if found and not self._telling.told_all(self.connection, self.claim.shard) else set()
+
+    def waits(self, benefit_period_id: int) -> bool:
+        """Whether nobody is decided for a period yet, since not every shard has told this one's households of their members."""
+        return benefit_period_id in self._waiting
 
     def member_run(self) -> MemberRun:
         """What everybody already known has still to tell their households."""
@@ -105,6 +117,8 @@ class Lane:
         report(told.take(), self.observer)
         self.claim.release_seq = orders.release_seq
         self.claim.positions[topic] = end_offset
+        if topic == MEMBERS and self._waiting:
+            self._wait()
         self._observe(topic, len(records), dispositions, started)
 
     def _observe(self, topic: str, records: int, dispositions: tuple[int, int, int, int], started: float) -> None:
@@ -131,7 +145,8 @@ class Lane:
         histories: dict[str, History] = {}
         added: list[tuple[str, bytes]] = []
         changed: list[tuple[str, bytes]] = []
-        asked: dict[int, list[str]] = {period_id: [] for period_id in self.standing}
+        standings = {period_id: standing for period_id, standing in self.standing.items() if period_id not in self._waiting}
+        asked: dict[int, list[str]] = {period_id: [] for period_id in standings}
         holders: Holders = ([], [])
         for subject in sorted(events):
             incoming, before = events[subject], kept.get(subject)
@@ -155,14 +170,14 @@ class Lane:
                 fresh = self._fresh(incoming, dispositions)
                 self._note_conflicts(orders, subject, incoming, dispositions)
             self._note(orders, holders, subject, history_before, history, fresh)
-            for period_id, standing in self.standing.items():
+            for period_id, standing in standings.items():
                 if before is not None and (period_id in self._undecided or standing.is_asked(subject, history_before, history, fresh)):
                     asked[period_id].append(subject)
             self._telling.note(subject, history_before, history)
         lap("fold")
         strangers = [subject for subject, _ in added]
         for period_id, known in asked.items():
-            for rule, subjects in self.standing[period_id].split(sorted((*strangers, *known)) if known else strangers):
+            for rule, subjects in standings[period_id].split(sorted((*strangers, *known)) if known else strangers):
                 orders.settle(rule, rule.decide([(subject, histories[subject]) for subject in subjects]))
         lap("decide")
         transaction.change_holders(*holders)
@@ -170,7 +185,7 @@ class Lane:
         lap("order")
         transaction.add_histories(added)
         transaction.change_histories(changed)
-        self._telling.write(transaction)
+        counts[Disposition.APPLIED] += self._telling.write(transaction)
         if dead:
             transaction.add_dead_letters(dead)
         return counts[Disposition.APPLIED], counts[Disposition.DUPLICATE], counts[Disposition.CONFLICT], counts[Disposition.DEAD_LETTER]
@@ -183,6 +198,9 @@ class Lane:
         values = [value for _, value in records]
         for index, decoded in enumerate(self.registries.decode_frame(values) if topic != MEMBERS else map(share_event, values)):
             key, value = records[index]
+            if isinstance(decoded, ToldAll):
+                self._telling.heard(decoded)
+                continue
             if isinstance(decoded, Malformed):
                 malformed = decoded
             elif key != decoded.subject.encode() or topic_of.get(decoded.known.registry, MEMBERS) != topic:

@@ -140,9 +140,12 @@ class Lanes:
         return 0
 
     def _decide_next(self) -> int:
-        """The number of subjects that the first unfinished activation run has looked at."""
-        runs = next((runs for runs in self._runs.values() if runs.pending), None)
-        return runs.step() if runs is not None else 0
+        """The number of subjects that the first unfinished activation run has looked at that can go on."""
+        for runs in self._runs.values():
+            decided = runs.step() if runs.pending else 0
+            if decided:
+                return decided
+        return 0
 
     def _take_turn(self, shard: int, lane: Lane) -> int:
         taken = 0

@@ -7,7 +7,7 @@ from connectors.store import members
 from connectors.store.frames import Claim, FrameTransaction, work_transaction
 from connectors.store.servers import Connection, Row
 from pipeline.facts import History, decode_history
-from pipeline.members import Needs, copy_of, decode_share, encode_share, news
+from pipeline.members import MARK, Needs, ToldAll, copy_of, decode_share, encode_share, news
 from pipeline.problems import Malformed
 from pipeline.registry import Event
 from pipeline.sharding import partition_of
@@ -18,21 +18,24 @@ CHUNK = 5_000
 """How many subjects one transaction of the run looks at."""
 
 
-def share_event(raw: bytes) -> Event | Malformed:
+def share_event(raw: bytes) -> Event | ToldAll | Malformed:
     """A share as the event of a household."""
     try:
         share = decode_share(raw)
     except Malformed as malformed:
         return malformed
+    if isinstance(share, ToldAll):
+        return share
     return Event(share.household, copy_of(share))
 
 
 class Telling:
-    """Collects what the people of one transaction have to tell their households. It is true where any rule in force looks at members."""
+    """Collects what the people of one transaction have to tell their households, and who has told everything. It is true where a rule looks at members."""
 
     def __init__(self, needs: Needs | None) -> None:
         self.needs = needs
         self._shares: list[tuple[str, bytes]] = []
+        self._heard: list[ToldAll] = []
 
     def __bool__(self) -> bool:
         return self.needs is not None
@@ -42,10 +45,22 @@ class Telling:
         if self.needs is not None:
             self._shares += [(share.household, encode_share(share)) for share in news(subject, before, after, self.needs)]
 
-    def write(self, transaction: FrameTransaction) -> None:
-        """Puts what was collected into the outbox, with everything else of the transaction."""
+    def heard(self, told: ToldAll) -> None:
+        """Another shard has told everything."""
+        self._heard.append(told)
+
+    def write(self, transaction: FrameTransaction) -> int:
+        """Puts what was collected into the outbox, with everything else of the transaction; gives how many shards have told everything."""
         members.add(transaction.connection, transaction.shard, self._shares)
-        self._shares = []
+        for told in self._heard:
+            members.add_told(transaction.connection, transaction.shard, told.needs, told.shard)
+        heard = len(self._heard)
+        self._shares, self._heard = [], []
+        return heard
+
+    def told_all(self, connection: Connection[Row], shard: int) -> bool:
+        """Whether every shard has told the households of this one everything that is needed."""
+        return self.needs is None or members.told(connection, shard, self.needs.name) >= members.shards(connection)
 
 
 class MemberRun:
@@ -67,9 +82,22 @@ class MemberRun:
                 self._telling.note(subject, (), decode_history(history))
             self._telling.write(transaction)
             done = len(rows) < self._chunk
+            if done:
+                members.add(self._connection, self._claim.shard, self._endings(needs))
             members.set_run(self._connection, self._claim.shard, needs.name, rows[-1][0] if rows else told_to, done)
         self.pending = not done
         return len(rows)
+
+    def _endings(self, needs: Needs) -> list[tuple[str, bytes]]:
+        """The word that this shard has told everything, for each shard under a key that leads there."""
+        count, message = members.shards(self._connection), encode_share(ToldAll(needs.name, self._claim.shard))
+        keys: dict[int, str] = {}
+        number = 0
+        while len(keys) < count:
+            key = f"{MARK}{number}"
+            keys.setdefault(partition_of(key.encode(), count), key)
+            number += 1
+        return [(keys[shard], message) for shard in range(count)]
 
 
 class MemberRelay:

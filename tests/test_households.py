@@ -250,8 +250,7 @@ def test_shares_that_are_published_twice_change_nothing(tale: Tale) -> None:
     story = tale(shards=2, rules=(JAPAN,))
     told(story, family("jp-doi", 3))
     before, digest = story.orders(), story.digest()
-    shares = [share for _, share in sent(story)]
-    assert len(shares) == 4  # where each lives, and the account of the head
+    assert len(sent(story)) == 4  # where each lives, and the account of the head
     story.tell(Said(MEMBERS, key, value) for key, value in records(story))
     story.pay()
     assert (story.orders(), story.digest()) == (before, digest)
@@ -268,8 +267,8 @@ def records(story: Story) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def sent(story: Story) -> list[tuple[bytes, Share]]:
-    return [(key, decode_share(value)) for key, value in records(story)]
+def sent(story: Story) -> list[Share]:
+    return [share for _, value in records(story) if isinstance(share := decode_share(value), Share)]
 
 
 def test_what_is_no_share_is_a_dead_letter_with_its_reason(tale: Tale) -> None:
@@ -282,14 +281,15 @@ def test_what_is_no_share_is_a_dead_letter_with_its_reason(tale: Tale) -> None:
     story.audit()
 
 
-def test_a_rule_for_households_that_comes_late_hears_of_everybody_already_known(tale: Tale) -> None:
+def test_a_rule_for_households_that_comes_late_hears_of_everybody_already_known_and_pays_each_household_in_one_sum(tale: Tale) -> None:
     story = tale(shards=3)
-    told(story, family("jp-late", 3))
+    told(story, *(family(f"jp-late{number}", 3) for number in range(9)))
     assert sent(story) == []
     settings = story.installation.settings.model_copy(update={"rules": (JAPAN,)})
     story.installation = type(story.installation)(settings, story.installation.store, story.installation.registries)
     story.pay()
-    assert ordered(story) == {"jp-late": 300_000}
+    paid = [order for order in story.orders() if order.benefit == "jp-fixed-sum-2020"]
+    assert [(order.subject, order.sequence, order.amount_minor) for order in paid] == [(f"jp-late{number}", 1, 300_000) for number in range(9)]
     story.audit()
 
 

@@ -14,7 +14,7 @@ from connectors.registries import load_registries
 from pipeline.accounts import ASSIGNMENT
 from pipeline.facts import FIRST_DAY, LAST_DAY, Disposition, History, Known, day, join
 from pipeline.households import MemberReader
-from pipeline.members import Heads, Needs, by_member, contributed, copy_of, decode_share, encode_share, needs_of, news, own
+from pipeline.members import Heads, Needs, ToldAll, by_member, contributed, copy_of, decode_share, encode_share, needs_of, news, own
 from pipeline.problems import Malformed
 from pipeline.rules import ONCE, load_rule
 
@@ -78,10 +78,16 @@ def test_a_share_comes_out_of_its_message_as_it_went_in():
     assert decode_share(encode_share(share)) == share
 
 
-@pytest.mark.parametrize("raw", [b"", b"{}", b"\xff", b'{"household":"h","member":"a"}', b'{"household":"h","member":"a","event":[1,2]}', b"[" * 9_000])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{}", b"\xff", b'{"is":"event","household":"h","member":"a"}', b'{"is":"event","household":"h","member":"a","event":[1,2]}', b"[" * 9_000]
+)
 def test_what_is_no_share_is_malformed(raw):
     with pytest.raises(Malformed, match="Only lanes write to this topic"):
         decode_share(raw)
+
+
+def test_the_word_that_everybody_has_told_comes_out_as_it_went_in():
+    assert decode_share(encode_share(ToldAll(NEEDS.name, 3))) == ToldAll(NEEDS.name, 3)
 
 
 def test_a_copy_of_a_copy_is_malformed():

@@ -57,6 +57,24 @@ def set_shared(connection: Connection[Row], shard: int, seq: int) -> None:
         connection.execute("DELETE FROM member_share WHERE shard = %s AND seq <= %s", (shard, seq))
 
 
+def shards(connection: Connection[Row]) -> int:
+    """How many shards the store has, on all its servers."""
+    row = connection.execute("SELECT value FROM store_info WHERE name = 'shards'").fetchone()
+    assert row is not None, "the store is provisioned"
+    return int(str(row[0]))
+
+
+def add_told(connection: Connection[Row], shard: int, needs: str, from_shard: int) -> None:
+    """Keeps that another shard has told this one's households everything."""
+    connection.execute("INSERT INTO member_told VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", (shard, needs, from_shard))
+
+
+def told(connection: Connection[Row], shard: int, needs: str) -> int:
+    """How many shards have told this one's households everything that these needs ask for."""
+    row = connection.execute("SELECT count(*) FROM member_told WHERE shard = %s AND needs = %s", (shard, needs)).fetchone()
+    return int(str(row[0])) if row else 0
+
+
 def run(connection: Connection[Row], shard: int, needs: str) -> tuple[str, bool]:
     """(the last subject who told, whether everybody has) what these needs ask for; what was told for other needs does not count."""
     row = connection.execute("SELECT told_to, done FROM member_run WHERE shard = %s AND needs = %s", (shard, needs)).fetchone()

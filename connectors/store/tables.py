@@ -263,6 +263,15 @@ class MemberShare(SQLModel, table=True):
     message: bytes = _column(LargeBinary)
 
 
+class MemberTold(SQLModel, table=True):
+    """Which shards have told a shard's households everything that somebody's needs ask for."""
+
+    __tablename__ = "member_told"
+    shard: int = _column(SmallInteger, key=True)
+    needs: str = _column(CODE, key=True)
+    from_shard: int = _column(SmallInteger, key=True)
+
+
 class MemberRun(SQLModel, table=True):
     """How far everybody known has told their households what the rules in force need."""
 

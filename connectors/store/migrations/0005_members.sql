@@ -17,3 +17,11 @@ CREATE TABLE member_run (
     told_to text COLLATE "C" NOT NULL,
     done    boolean NOT NULL
 );
+
+-- Which shards have said that everybody there has told their households; a household is first decided when all have.
+CREATE TABLE member_told (
+    shard      smallint NOT NULL,
+    needs      text COLLATE "C" NOT NULL,
+    from_shard smallint NOT NULL,
+    PRIMARY KEY (shard, needs, from_shard)
+);
