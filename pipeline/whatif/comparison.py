@@ -82,8 +82,6 @@ class Comparison:
         minor = [both.active.get_column("amount_minor").alias("active"), both.candidate.get_column("amount_minor").alias("candidate")]
         cells = both.active.get_column("decision") * 4 + both.candidate.get_column("decision")
         counted = pl.DataFrame([code, *minor, cells.alias("cell")])
-        _add(self._codes, counted, "code")
-        _add(self._cells, counted, "cell")
         self._add_groups(chunk, counted)
         self._causes(counted, both, code)
         if chunk.holds is not None:
@@ -92,8 +90,7 @@ class Comparison:
             self._add_certain(accepts, both, table)
         known = pl.DataFrame([pl.int_range(chunk.first_row, chunk.first_row + len(code), eager=True).alias("row"), difference.alias("by")])
         known = known.filter(code // CODES != _UNDETERMINED)
-        self._gains = _extreme(pl.concat([self._gains, known.filter(pl.col("by") > 0)]))
-        self._losses = _extreme(pl.concat([self._losses, known.filter(pl.col("by") < 0)]))
+        self._gains, self._losses = _extreme(self._gains, known, 1), _extreme(self._losses, known, -1)
         return both
 
     def _decided(self, chunk: Chunk) -> Both:
@@ -133,8 +130,11 @@ class Comparison:
         code = counted.get_column("code").cast(pl.Int64)
         divided = [grouping.of(chunk.columns.get_column(grouping.name)) for grouping in self.groupings]
         keys = counted.with_columns((group * ALL_CODES + code).alias(f"key{index}") for index, (group, _) in enumerate(divided)).lazy()
-        sums = _exact_sums(counted)
-        found = pl.collect_all([keys.group_by(f"key{index}").agg(pl.len(), *sums) for index in range(len(divided))])
+        wanted = ["code", "cell", *(f"key{index}" for index in range(len(divided)))]
+        codes, cells, *found = pl.collect_all([keys.group_by(name).agg(pl.len(), *_exact_sums(counted)) for name in wanted])
+        for sums, rows in ((self._codes, codes), (self._cells, cells)):
+            for key, *held in rows.iter_rows():
+                _put(sums, (key,), held)
         for groups, (_, names), rows in zip(self._groups, divided, found, strict=True):
             for key, *held in rows.iter_rows():
                 number, of = divmod(key, ALL_CODES)
@@ -242,9 +242,11 @@ class Comparison:
 _EXTREME = pl.DataFrame(schema={"row": pl.Int64, "by": pl.Int64})
 
 
-def _extreme(rows: pl.DataFrame) -> pl.DataFrame:
-    """The largest differences, the earlier row first where they are equal."""
-    return rows.with_columns(pl.col("by").abs().alias("size")).sort("size", "row", descending=[True, False]).head(LARGEST).select("row", "by")
+def _extreme(kept: pl.DataFrame, rows: pl.DataFrame, sign: int) -> pl.DataFrame:
+    """The largest differences of one sign, the earlier row first where they are equal; `kept` are those of the rows before."""
+    least = abs(int(kept.item(LARGEST - 1, "by"))) if kept.height == LARGEST else 0
+    larger = rows.filter(pl.col("by") * sign > least)  # an equal one stands behind those that are kept
+    return pl.concat([kept, larger]).sort(pl.col("by") * sign, "row", descending=[True, False]).head(LARGEST)
 
 
 def _exact_sum(column: pl.Series) -> int:
