@@ -16,7 +16,7 @@ from pipeline.facts import day_date
 from pipeline.money import decimal_text
 from pipeline.problems import Malformed, Problem
 
-from . import document
+from . import document, terms
 from .aggregates import told_by_members
 from .cases import Cases
 from .claims import Claims
@@ -27,7 +27,6 @@ from .members import MemberSteps
 from .rule import Condition, Rule, leaves
 from .scalars import Path
 from .shape import read_shape
-from .terms import Kind
 
 MAX_FACTS = 64
 MAX_CONDITIONS = 32
@@ -184,10 +183,12 @@ class _Checker(MemberSteps):
             if all(pay != step.id for step in self.doc.amount.steps):
                 self.unknown(path, "unknown step", pay, self.steps)
             return
-        term = self.steps[pay].term
-        if term.kind != Kind("money"):
-            mend = "Convert it with spread(amount, parts)." if term.kind.type == "money" else ""
-            self.bad(path, f"{pay!r} is {term.kind}, an amount of {self.currency} is paid", mend)
+        term, period = self.steps[pay].term, self.doc.decides.period
+        if term.kind.type != "money":
+            self.bad(path, f"{pay!r} is {term.kind}, an amount of {self.currency} is paid")
+        elif term.kind.per not in ("", period):
+            paid = "one payment" if period == "once" else f"a {period}"
+            self.bad(path, f"{pay!r} is {term.kind}, an amount of {paid} is paid", terms.payable(pay, term.kind.per, period))
         elif term.den != 1:
             message = f"{pay!r} is not a whole number of minor units but of 1/{term.den}"
             self.bad(path, message, f"Say where it is rounded: round: {{to: {decimal_text(1, self.currency)}, mode: half_up}}.")

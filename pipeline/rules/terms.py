@@ -111,9 +111,30 @@ def same_kind(a: Term, b: Term, doing: str) -> Kind:
     if {a.kind.type, b.kind.type} == {"number", "years"}:
         return Kind("years")
     if a.kind.type == b.kind.type == "money":
-        raise Refused(f"cannot {doing} {a.kind} and {b.kind}: {_is(a)}, {_is(b)}", "Convert one with spread(amount, parts).")
+        raise Refused(f"cannot {doing} {a.kind} and {b.kind}: {_is(a)}, {_is(b)}", _converted(a, b))
     mend = "Give the amount as a parameter with its law." if "money" in (a.kind.type, b.kind.type) and (a.literal or b.literal) else ""
     raise Refused(f"cannot {doing} {a.kind} and {b.kind}: {_is(a)}, {_is(b)}", mend)
+
+
+def _converted(a: Term, b: Term) -> str:
+    """How two amounts for different times become amounts for the same."""
+    if a.kind.per in MONTHS and b.kind.per in MONTHS:
+        return f"Convert one: per_{a.kind.per}({b}), or per_{b.kind.per}({a})."
+    if "" in (a.kind.per, b.kind.per):
+        long = a if a.kind.per else b
+        parts = f", or spread({long}, {MONTHS[long.kind.per]}) for that of a month" if MONTHS.get(long.kind.per, 1) > 1 else ""
+        return f"Write spread({long}, 1) for the whole of it in one payment{parts}."
+    return "Weeks and days are no parts of a month: leave per out where they are defined, and multiply by the number that the law counts."
+
+
+def payable(name: str, per: str, period: str) -> str:
+    """What to write where an amount per one time is to be paid for another."""
+    if period == "once":
+        return f"Write spread({name}, 1) in a step after it for all of it at once, and pay that; or leave per: {per} out where it is defined."
+    if per not in MONTHS:
+        return f"Multiply it by the {per}s that the law counts for a {period}, a number that is a parameter, and leave per: {per} out where it is defined."
+    exactly = f"; spread: {{of: {name}, remainder: last}} where the parts must add up to the {per}" if MONTHS[per] > MONTHS[period] else ""
+    return f"Write per_{period}({name}) in a step after it, and pay that{exactly}."
 
 
 def _is(term: Term) -> str:

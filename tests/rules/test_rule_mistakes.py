@@ -55,7 +55,7 @@ MISTAKES = [
      "amount.steps[2].is: cannot subtract money and number: full is money, 500 is number (line 22, column 21). Give the amount as a parameter with its law."),
     ("units mixed", 'is: "full - reduction"', 'is: "full - income"',
      "amount.steps[2].is: cannot subtract money and money per year: full is money, income is money per year (line 22, column 21). "
-     "Convert one with spread(amount, parts)."),
+     "Write spread(income, 1) for the whole of it in one payment, or spread(income, 12) for that of a month."),
     ("a taper without its spread", ", spread: 4", "",
      "amount.steps[1].taper: income is money per year and the benefit is per quarter (line 21, column 30). Say spread: 4."),
     ("a taper of parts that do not go together", TAPER, "above: limit, take: full, spread: 4",
