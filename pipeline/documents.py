@@ -34,6 +34,18 @@ MAX_LINES = 20_000
 MAX_LINE = 10_000
 _TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
+_MENDS = {
+    "mapping values are not allowed": "Put a text that holds a colon and a blank in quotes.",
+    "expected ',' or": "Close the bracket, or put a text that holds a comma, a colon or a bracket in quotes.",
+    "could not find expected ':'": "Write key: value, each key on a line of its own or between braces.",
+    "expected <block end>": "Indent the keys of one mapping, and the entries of one list, alike.",
+    "cannot start any token": "Put the text in quotes; indent with blanks, not with tabs.",
+    "while scanning a quoted scalar": "Close the quotes.",
+    "found unexpected end of stream": "Close the quotes.",
+    "expected the node content": "Close what was opened, or leave it out.",
+}
+"""What to do about the commonest complaints of the YAML parser."""
+
 Plain = str | list["Plain"] | dict[str, "Plain"]
 
 
@@ -87,7 +99,9 @@ def parse_document(text: str) -> Node:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
-        raise Malformed([Problem("", f"not YAML: {error.problem or error.context}", "", line, column)]) from None
+        said = str(error.problem or error.context)
+        mend = next((mend for part, mend in _MENDS.items() if part in said), "")
+        raise Malformed([Problem("", f"not YAML: {said}", mend, line, column)]) from None
     except (YAMLError, ValueError) as error:
         if isinstance(error, Malformed):
             raise

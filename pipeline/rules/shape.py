@@ -63,6 +63,8 @@ def _problem(root: Node, kind: str, loc: tuple[str | int, ...], message: str, co
         known = _known_keys(path[:-1])
         near, names = suggestion(str(path[-1]), known), ", ".join(known)
         mend = "" if near else f"Known keys: {names}."
+        if given == "":
+            mend = "Between braces a comma ends a value: put one that holds a comma in quotes."
         return locate(root, path, f"unknown key {path[-1]!r}" + (f", {near}" if near else ""), mend, key=True, expected=f"one of {names}")
     if kind == "missing":
         wanted = (*path, *loc[len(path) :])

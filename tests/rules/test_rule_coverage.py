@@ -7,10 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_rule_oracle import a_period, documents, loaded, rows
 from typer.testing import CliRunner
 
 from pipeline.rules import load_rule
 from pipeline.rules.coverage import branch_coverage
+from pipeline.rules.rule import Case
 from streams.commands.rules import app
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -165,3 +169,13 @@ def test_below_all_branches_the_command_ends_with_1_and_names_them(tmp_path):
     told = json.loads(CliRunner().invoke(app, ["test", str(path), "--coverage", "--json"]).stdout)["documents"][0]["coverage"]
     assert (told["full"], [one["text"] for one in told["missing"]]) == (False, ["heating unknown"])
     assert told["percent"] == 100 * (told["branches"] - 1) // told["branches"]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(documents(), st.lists(rows, min_size=2, max_size=6))
+def test_more_tests_never_reach_less(text, people):
+    rule = loaded(text)
+    cases = tuple(Case(str(number), row, a_period(rule, row), row["event_day"], "granted", None, None, {}, "") for number, row in enumerate(people))
+    some, all_, none = (set(branch_coverage(replace(rule, tests=tests)).missing) for tests in (cases[:1], cases, ()))
+    assert all_ <= some <= none
+    assert some < none

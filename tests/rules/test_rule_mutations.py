@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from itertools import islice
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 from test_rule_coverage import SHIPPED, TEXT
+from test_rule_oracle import CATALOGUE, documents, loaded
 from typer.testing import CliRunner
 
 from pipeline.documents import parse_document
@@ -135,3 +138,14 @@ def test_a_document_whose_own_tests_fail_is_not_asked_what_they_notice(tmp_path,
     result = CliRunner().invoke(app, ["mutate", str(path)])
     assert (result.exit_code, result.stdout) == (1, "")
     assert "own tests come first" in result.stderr
+
+
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@given(documents())
+def test_every_mistake_in_a_document_makes_another_document_or_one_that_is_refused(text):
+    loaded(text)
+    outcomes = [one for one in islice(mutate(text, CATALOGUE), 25) if isinstance(one, Outcome)]
+    assert {one.noticed_by for one in outcomes} <= {"", "the check"}
+    assert all(one.was != one.now for one in outcomes)
+    lines = text.splitlines()
+    assert all(lines[one.line - 1][one.column - 1 :].startswith(one.was) for one in outcomes if one.was in lines[one.line - 1])
