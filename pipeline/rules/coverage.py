@@ -1,4 +1,4 @@
-"""Which branches, rows, keys and boundary days of a rule its own tests reach, and which they do not."""
+"""Which branches, rows, keys and boundary days of a rule its own tests reach, which they do not, and which nobody can reach."""
 
 from __future__ import annotations
 
@@ -17,13 +17,16 @@ from .evaluate import _facts_of as typed_facts
 from .evaluate import decide
 from .grids import written
 from .periods import Period, period_with
-from .rule import Case, Key, Rule, RuleFact
+from .proof import NO_SOLVER, solver_installed
+from .rule import Case, Key, Parameter, Rule, RuleFact
 from .scalars import Path
 from .terms import MONTHS
 from .trial import by_period, expects_nothing, frame_of
 
 Place = tuple[Path, str]
 """A place in the document, and what of it no test reaches."""
+TIMEOUT_S = 2
+"""How long the solver may take for each branch that no test reaches."""
 
 
 class Unreached(msgspec.Struct, frozen=True):
@@ -35,11 +38,16 @@ class Unreached(msgspec.Struct, frozen=True):
 
 
 class Coverage(msgspec.Struct, frozen=True):
-    """How much of a rule its tests reach. `missing` are branches, rows and keys that no test reaches; `days` the boundary days on which none stands."""
+    """How much of a rule its tests reach. `missing` are branches, rows and keys that no test reaches; `days` the boundary days on which none stands.
+
+    `nobody` are those that the solver proves closed to everybody: they are not counted among the branches. `unproved` says why it was not asked.
+    """
 
     branches: int
     missing: tuple[Unreached, ...]
     days: tuple[Unreached, ...]
+    nobody: tuple[Unreached, ...] = ()
+    unproved: str = ""
 
     @property
     def full(self) -> bool:
@@ -52,6 +60,14 @@ class Coverage(msgspec.Struct, frozen=True):
         return 100 if self.full else 100 * (self.branches - len(self.missing)) // self.branches
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Lacking:
+    """What no test reaches: its place, and how somebody would reach it, where the solver can be asked."""
+
+    place: Place
+    way: Branch | tuple[Parameter, tuple[Key, ...]] | None = None
+
+
 def branch_coverage(rule: Rule) -> Coverage:
     """What the tests of a rule reach. A test that expects nothing reaches nothing."""
     groups = list(_groups(rule))
@@ -59,14 +75,32 @@ def branch_coverage(rule: Rule) -> Coverage:
     reached = {index for group in groups for index in _reached(rule, group, asked)}
     missing = [branch for index, branch in enumerate(asked) if index not in reached]
     counted = sum(not branch.is_day for branch in asked)
-    lacking = [(branch.path, branch.text) for branch in missing if not branch.is_day]
+    lacking = [_Lacking((branch.path, branch.text), branch) for branch in missing if not branch.is_day]
     for total, found in (_keys(rule, groups), _remainders(rule, groups)):
         counted += total
         lacking += found
+    closed, unproved = _closed(rule, lacking)
+    open_ = [one for one in lacking if one not in closed]
     days = [(branch.path, branch.text) for branch in missing if branch.is_day] + list(_change_days(rule, groups))
     line = _lines(rule)
-    told = [tuple(Unreached(place_text(path), line(path), text) for path, text in dict.fromkeys(found)) for found in (lacking, days)]
-    return Coverage(counted, *told)
+    told = [
+        tuple(Unreached(place_text(path), line(path), text) for path, text in dict.fromkeys(places))
+        for places in ((one.place for one in open_), days, (one.place for one in closed))
+    ]
+    return Coverage(counted - len(closed), *told, unproved)
+
+
+def _closed(rule: Rule, lacking: Sequence[_Lacking]) -> tuple[list[_Lacking], str]:
+    """What nobody can reach, as far as the solver proves it; and why it could not be asked."""
+    asked = [one for one in lacking if one.way is not None]
+    if not asked:
+        return [], ""
+    if not solver_installed():
+        return [], f"Whether anybody can reach them is not known: {NO_SOLVER}"
+    from .proof.nobody import nobody_goes
+
+    closed = nobody_goes(rule, [one.way for one in asked if one.way is not None], TIMEOUT_S)
+    return [one for number, one in enumerate(asked) if number in closed], ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,9 +141,9 @@ def _reached(rule: Rule, group: _Group, asked: Sequence[Branch]) -> Iterator[int
             yield index
 
 
-def _keys(rule: Rule, groups: Sequence[_Group]) -> tuple[int, list[Place]]:
+def _keys(rule: Rule, groups: Sequence[_Group]) -> tuple[int, list[_Lacking]]:
     """How many values by key there are, and those that no test has the keys of."""
-    total, lacking = 0, list[Place]()
+    total, lacking = 0, list[_Lacking]()
     members = rule.members.facts if rule.members is not None else ()
     facts = {fact.name: fact for fact in (*rule.facts, *members)}
     cases = [case for group in groups for case in group.cases]
@@ -124,7 +158,8 @@ def _keys(rule: Rule, groups: Sequence[_Group]) -> tuple[int, list[Place]]:
         for row, keys in enumerate(product(*parameter.keys)):
             if row not in held:
                 text = ", ".join(f"{by} {_key_text(facts[by], key, rule.currency)}" for by, key in zip(parameter.by, keys, strict=True))
-                lacking.append((("parameters", parameter.name, "by"), f"{parameter.name} where {text}"))
+                place: Place = (("parameters", parameter.name, "by"), f"{parameter.name} where {text}")
+                lacking.append(_Lacking(place, None if of_members else (parameter, keys)))
     return total, lacking
 
 
@@ -135,9 +170,9 @@ def _key_text(fact: RuleFact, key: Key, currency: str) -> str:
     return low if key.low == key.high else f"{low} to {high}"
 
 
-def _remainders(rule: Rule, groups: Sequence[_Group]) -> tuple[int, list[Place]]:
+def _remainders(rule: Rule, groups: Sequence[_Group]) -> tuple[int, list[_Lacking]]:
     """Of each step that parts a whole: the period that has the remainder, and one of the others."""
-    total, lacking = 0, list[Place]()
+    total, lacking = 0, list[_Lacking]()
     for index, step in enumerate(rule.steps):
         spread = rule.written[step.id].spread
         part = next((node for node in nodes(step.term) if node.op == "part"), None) if spread is not None else None
@@ -149,7 +184,7 @@ def _remainders(rule: Rule, groups: Sequence[_Group]) -> tuple[int, list[Place]]
         total += 2
         for missing, text in ((wanted not in turns, f"the {spread.remainder} period, with the remainder"), (not turns - {wanted}, "a period without it")):
             if missing:
-                lacking.append((("amount", "steps", index, "spread"), f"{step.id}: {text}"))
+                lacking.append(_Lacking((("amount", "steps", index, "spread"), f"{step.id}: {text}")))
     return total, lacking
 
 

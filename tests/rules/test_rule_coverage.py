@@ -171,6 +171,27 @@ def test_below_all_branches_the_command_ends_with_1_and_names_them(tmp_path):
     assert told["percent"] == 100 * (told["branches"] - 1) // told["branches"]
 
 
+IMPOSSIBLE = TEXT.replace("- {id: chosen, is:", '- {id: half, is: rate / 2}\n    - {id: rest, is: "rate - half", floor: 0}\n    - {id: chosen, is:').replace(
+    "chosen + part", "chosen + rest + part"
+)
+"""With a floor that interval arithmetic asks for, since a half of one rate may be more than another rate."""
+
+
+def test_a_branch_that_the_solver_proves_closed_to_everybody_is_named_apart_and_not_asked_for(catalogue):
+    covered = branch_coverage(replace(load_rule(IMPOSSIBLE, catalogue), tests=()))
+    assert by_place(covered.nobody) == {"amount.steps[6].floor": {"rest: the floor 0 bites"}}
+    assert by_place(covered.missing)["amount.steps[6].floor"] == {"rest: the floor 0 does not bite"}
+    assert covered.branches == len(covered.missing)
+
+
+def test_without_the_solver_it_says_that_the_branch_may_be_closed_and_how_to_get_it(catalogue, monkeypatch):
+    monkeypatch.setattr("pipeline.rules.coverage.solver_installed", lambda: False)
+    covered = branch_coverage(replace(load_rule(IMPOSSIBLE, catalogue), tests=()))
+    assert by_place(covered.missing)["amount.steps[6].floor"] == {"rest: the floor 0 bites", "rest: the floor 0 does not bite"}
+    assert covered.nobody == ()
+    assert covered.unproved == "Whether anybody can reach them is not known: the solver is not installed: pip install 'payout[prove]'"
+
+
 @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(documents(), st.lists(rows, min_size=2, max_size=6))
 def test_more_tests_never_reach_less(text, people):

@@ -67,7 +67,13 @@ def _tested(path: Path, rule: Rule, coverage: bool, titled: bool) -> tuple[dict[
         entry["ok"] = entry["ok"] and covered.full
         entry["coverage"] = {"full": covered.full, "percent": covered.percent, **msgspec.to_builtins(covered)}
         lines.append(f"{covered.branches - len(covered.missing)} of {covered.branches} branches, rows and keys are reached, {covered.percent} %")
-        for title, places in (("No test reaches:", covered.missing), ("No test stands on these boundary days:", covered.days)):
+        named = (
+            ("No test reaches:", covered.missing),
+            ("Nobody can reach, as the solver proves:", covered.nobody),
+            ("No test stands on these boundary days:", covered.days),
+        )
+        lines += [covered.unproved] * bool(covered.unproved)
+        for title, places in named:
             lines += [title] * bool(places) + [f"  {path}:{place.line}: {place.path}: {place.text}" for place in places]
     return entry, "\n".join(lines)
 
