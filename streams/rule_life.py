@@ -219,7 +219,8 @@ def unready_to_approve(rule: Rule) -> list[Refused]:
     coverage = branch_coverage(rule)
     if not coverage.full:
         named = "; ".join(f"{unreached.path}: {unreached.text}" for unreached in coverage.missing[:3])
-        refused.append(Refused(Refusal.BRANCHES_UNTESTED, f"{coverage.percent} % are reached. {len(coverage.missing)} are not: {named}{coverage.unproved and f". {coverage.unproved}"}"))
+        unknown = f". {coverage.unproved}" if coverage.unproved else ""
+        refused.append(Refused(Refusal.BRANCHES_UNTESTED, f"{coverage.percent} % are reached. {len(coverage.missing)} are not: {named}{unknown}"))
     unproved = [f"{finding.place} ({finding.text}): {finding.message or finding.outcome}" for finding in claims_hold(rule) if finding.outcome != PROVED]
     return [*refused, *([Refused(Refusal.CLAIMS_UNPROVED, "; ".join(unproved))] if unproved else [])]
 
