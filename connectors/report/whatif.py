@@ -17,7 +17,7 @@ from pipeline.money import decimal_text, money_text
 from pipeline.rules import parse_period
 from pipeline.whatif import BANDS, SimulationResult, Tally, encode_simulation, simulation_hash
 from pipeline.whatif.months import PERIODS_A_YEAR
-from pipeline.whatif.result import Cause, Dimension
+from pipeline.whatif.result import Cause, Dimension, Group
 
 BAND_WORDS = {
     "lose_more": "lose more than 5 %",
@@ -26,6 +26,9 @@ BAND_WORDS = {
     "gain_less": "gain up to 5 %",
     "gain_more": "gain more than 5 %",
 }
+MOST_SHOWN, LARGEST_SHOWN = 14, 10
+"""Of a dimension with more groups than the first, so many are shown unfolded."""
+
 _ACCEPTS = {"final": "Only final facts count", "document": "As the document says", "provisional": "Provisional facts count too"}
 
 
@@ -133,15 +136,26 @@ def _budget(result: SimulationResult) -> str:
 
 def _dimension(result: SimulationResult, dimension: Dimension) -> str:
     keys = "".join(f'<span class="{band}">{words}</span>' for band, words in BAND_WORDS.items())
-    rows = "".join(_group(group.label, group.tally, result.currency) for group in dimension.groups)
+    groups = list(dimension.groups)
+    many = len(groups) > MOST_SHOWN
+    shown = sorted(groups, key=lambda group: -abs(group.tally.difference_minor))[:LARGEST_SHOWN] if many else groups
     if dimension.kind == "decile":
         title, says = f"Who gains and who loses, by {dimension.title}", "Ten groups of about the same number of people, from the lowest to the highest."
     else:
         title, says = f"By {dimension.title}", "The same five bands."
     measured = f"by the {result.bands_of.replace('_', ' ')} of a year" if result.bands_of else "by what the active rule pays"
-    head = f"<thead><tr><th>{escape(dimension.title.capitalize())}</th><th>People in each band</th><th class='number'>For each, on average</th></tr></thead>"
-    body = f'<div class="keys">{keys}</div><table class="bands">{head}<tbody>{rows}</tbody></table>'
+    if many:
+        says = f"The {LARGEST_SHOWN} of {len(groups)} groups in which most money moves."
+    body = f'<div class="keys">{keys}</div>{_groups(dimension, shown, result.currency)}'
+    if many:
+        body += f"<details><summary><span>All {len(groups)} groups</span></summary>{_groups(dimension, groups, result.currency)}</details>"
     return _section(title, f"{says} Bands measure a change {measured}; the undetermined are in none.", body)
+
+
+def _groups(dimension: Dimension, groups: Sequence[Group], currency: str) -> str:
+    head = f"<thead><tr><th>{escape(dimension.title.capitalize())}</th><th>People in each band</th><th class='number'>For each, on average</th></tr></thead>"
+    rows = "".join(_group(group.label, group.tally, currency) for group in groups)
+    return f'<table class="bands">{head}<tbody>{rows}</tbody></table>'
 
 
 def _group(label: str, tally: Tally, currency: str) -> str:
@@ -162,9 +176,10 @@ def _curves(result: SimulationResult) -> str:
     both, currency = result.active is not None, result.currency
     parts = PERIODS_A_YEAR[parse_period(result.candidate.period).kind]
     keys = '<span class="now-key"><i></i>candidate</span>' + ('<span class="was-key"><i></i>active rule</span>' if both else "")
+    apart = "</div><div>" if len(result.families) == 1 else ""  # a single family's two plots stand beside each other
     plots = "".join(
         f"<div><h3>{escape(family.label.capitalize())} <small class='soft'>{family.people:,} alike</small></h3>"
-        f"{charts.curve(family, result.cliffs, currency, both=both)}{charts.marginal(family, currency, parts, both=both)}</div>"
+        f"{charts.curve(family, result.cliffs, currency, both=both)}{apart}{charts.marginal(family, currency, parts, both=both)}</div>"
         for family in result.families
     )
     how = "by the solver" if result.cliffs_by == "proof" else "by deciding these families along it and halving every fall down to one unit"
@@ -174,7 +189,7 @@ def _curves(result: SimulationResult) -> str:
         for cliff in result.cliffs
     )
     head = "<thead><tr><th>Rule</th><th>Family</th><th class='number'>At</th><th class='number'>One unit more costs</th></tr></thead>"
-    along = result.families[0].along.replace("_", " ")
+    along = result.families[0].along_title
     table = (
         f'<div class="scroll"><table>{head}<tbody>{rows}</tbody></table></div>'
         if rows

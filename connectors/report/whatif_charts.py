@@ -132,7 +132,7 @@ def curve(family: Family, cliffs: Sequence[Cliff], currency: str, *, both: bool,
     highest = max(1.0, *(max(point.active_minor, point.candidate_minor) / unit for point in family.points))
     rows = ticks(highest, 5)
     axes = _Axes(family, currency, rows[-1], 0.0, width, height)
-    body = list(axes.drawn(rows, f"Paid, {currency}", f"{family.along.replace('_', ' ').capitalize()}, {currency}", 5 if width > 400 else 3))
+    body = list(axes.drawn(rows, f"Paid, {currency}", f"{family.along_title.capitalize()}, {currency}", 5 if width > 400 else 3))
     was = [axes.place(point.at_minor, point.active_minor / unit) for point in family.points]
     now = [axes.place(point.at_minor, point.candidate_minor / unit) for point in family.points]
     if both:
@@ -146,7 +146,7 @@ def curve(family: Family, cliffs: Sequence[Cliff], currency: str, *, both: bool,
         late = x > (axes.left + axes.right) / 2  # the words stand where no curve does: left of the fall and below, or right of it
         body.append(f'<circle class="cliff" cx="{number(x)}" cy="{number(y)}" r="4"/>')
         body.append(text(x - 9, min(y + 22, axes.bottom - 6), words, "bad-text", "end") if late else text(x + 10, y + 4, words, "bad-text"))
-    return svg(width, height, f"Amount by {family.along.replace('_', ' ')}: {family.label}", body)
+    return svg(width, height, f"Amount by {family.along_title}: {family.label}", body)
 
 
 def _between(was: Sequence[tuple[float, float]], now: Sequence[tuple[float, float]]) -> Iterator[str]:
@@ -175,13 +175,13 @@ def marginal(family: Family, currency: str, parts: int, *, both: bool, width: fl
     rows = [-value for value in ticks(-least, 2)[:0:-1]] + rows if least < -0.5 else rows
     axes = _Axes(family, currency, rows[-1], rows[0], width, height)
     said = "Lost of one unit more, per cent"
-    body = list(axes.drawn(rows, said, f"{family.along.replace('_', ' ').capitalize()}, {currency}", 5 if width > 400 else 3))
+    body = list(axes.drawn(rows, said, f"{family.along_title.capitalize()}, {currency}", 5 if width > 400 else 3))
     for side, steps in sides.items():
         points = [axes.place(at, max(min(rate, rows[-1]), rows[0])) for start, end, rate in steps for at in (start, end)]
         body.append(f'<path class="curve {side}" d="{line(points)}"/>')
         falls_off = [axes.place(start, rows[-1]) for start, end, rate in steps if end - start == 1 and rate > rows[-1]]
         body += [f'<circle class="cliff" cx="{number(x)}" cy="{number(y)}" r="4"/>' for x, y in falls_off]
-    return svg(width, height, f"Share of one unit more of {family.along.replace('_', ' ')} that is lost: {family.label}", body)
+    return svg(width, height, f"Share of one unit more of {family.along_title} that is lost: {family.label}", body)
 
 
 def _rates(family: Family, side: str, parts: int) -> list[tuple[int, int, float]]:

@@ -24,7 +24,7 @@ svg .name { font-size: 15px; font-weight: 600; } svg .bad-text { font-size: 12px
 .lose_more { --c: var(--lose-more); } .lose_less { --c: var(--lose-less); } .unchanged { --c: var(--unchanged); }
 .gain_less { --c: var(--gain-less); } .gain_more { --c: var(--gain-more); } .undetermined { --c: var(--wait); }
 .now-key { --c: var(--main); } .was-key { --c: var(--soft); }
-.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 26px 40px; }
+.plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 26px 40px; align-items: end; }
 .plots h3 { margin: 18px 0 0; } .plots h3 small { font-weight: 400; } .plots svg { margin-top: 6px; }
 .bands { width: 100%; border-collapse: collapse; margin-top: 12px; }
 .bands td, .bands th { padding: 5px 10px 5px 0; border: 0; vertical-align: middle; }

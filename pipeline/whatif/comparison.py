@@ -190,7 +190,7 @@ class Comparison:
             Cell(
                 active=DECISIONS[int(str(cell)) // 4], candidate=DECISIONS[int(str(cell)) % 4], people=people, active_minor=active, candidate_minor=candidate
             )
-            for (cell,), (people, active, candidate) in sorted(self._cells.items(), key=str)
+            for (cell,), (people, active, candidate) in sorted(self._cells.items(), key=lambda entry: int(str(entry[0][0])))
         )  # fmt: skip
 
     @property

@@ -11,6 +11,7 @@ from pipeline.rules import Rule, RuleFact, decide, physical_type
 from pipeline.rules.figures import fact_text
 
 from .comparison import Side
+from .groups import title_of
 from .result import Cliff, Family, Point
 
 MOST_KEPT = 5_000
@@ -79,7 +80,16 @@ class Curves:
             places = sorted({*grid, *exact})
             points = zip(places, self._amounts("active", family, places), self._amounts("candidate", family, places), strict=True)
             told = {fact.name: fact_text(self.candidate.rule, fact, family.candidate[fact.name]) for fact in self._others()}
-            families.append(Family(label=label, facts=told, people=family.people, along=self.along, points=tuple(Point(*point) for point in points)))
+            families.append(
+                Family(
+                    label=label,
+                    facts=told,
+                    people=family.people,
+                    along=self.along,
+                    along_title=title_of(self.candidate.rule, self.along),
+                    points=tuple(Point(*point) for point in points),
+                )
+            )
         largest = sorted(cliffs, key=lambda cliff: (-cliff.loss_minor, cliff.rule, cliff.at_minor, cliff.family))
         return tuple(families), tuple(cliff for side in ("active", "candidate") for cliff in [c for c in largest if c.rule == side][:CLIFFS])
 
@@ -89,7 +99,8 @@ class Curves:
     def _labels(self, families: Sequence[Facts]) -> list[str]:
         """What tells the families apart, in the words of their facts."""
         apart = [fact for fact in self._others() if len({family[fact.name] for family in families}) > 1]
-        labels = [", ".join(f"{_words(fact.name)} {_words(fact_text(self.candidate.rule, fact, family[fact.name]))}" for fact in apart) for family in families]
+        rule = self.candidate.rule
+        labels = [", ".join(f"{title_of(rule, fact.name)} {fact_text(rule, fact, family[fact.name])}" for fact in apart) for family in families]
         return [label or "the most common family" for label in labels]
 
     def _grid(self, family: Moved) -> list[int]:
@@ -151,7 +162,3 @@ def _plain(fact: RuleFact, value: int | bool | str | None, along: str) -> int | 
     if fact.type != "money" or fact.name == along:
         return value
     return 0 if fact.range is None or fact.range[0] <= 0 <= fact.range[1] else value
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ")

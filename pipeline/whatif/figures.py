@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipeline.rules import GRANTED, Rule, outcomes
+from pipeline.rules import GRANTED, Condition, Rule, outcomes
+from pipeline.texts import in_language
 
 from .groups import Grouping, folded
 from .result import BANDS, CHANGES, Cause, Dimension, Group, Tally
@@ -56,7 +57,7 @@ def causes_of(rule: Rule, sums: Sums, minor: int, nothing: str) -> tuple[Cause, 
     for name, (people, amount) in found.items():
         item = items.get(name)
         law = rule.law[item.law].cite if item is not None and item.law else ""
-        text = nothing if item is None else f"not {item.text}" if item in rule.conditions else item.text
+        text = nothing if item is None else _words(item, item in rule.conditions)
         causes.append(Cause(id=name, text=text, law=law, people=people, amount_minor=amount))
     return tuple(sorted(causes, key=lambda cause: (-cause.people, cause.id)))
 
@@ -64,3 +65,9 @@ def causes_of(rule: Rule, sums: Sums, minor: int, nothing: str) -> tuple[Cause, 
 def _first_failing(rule: Rule, bits: int) -> str:
     conditions = {item.id for item in rule.conditions}
     return next(item.id for item, state in outcomes(rule, bits) if state == ("no" if item.id in conditions else "yes"))
+
+
+def _words(item: Condition, must_hold: bool) -> str:
+    """How a condition failed: what people call it, and what it says."""
+    title, said = in_language(item.title), f"not {item.text}" if must_hold else item.text
+    return f"{title} ({said})" if title else said

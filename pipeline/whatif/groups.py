@@ -9,6 +9,8 @@ from typing import Literal
 import polars as pl
 
 from pipeline.money import money_text
+from pipeline.rules import Rule
+from pipeline.texts import in_language
 
 UNKNOWN = "unknown"
 MOST_GROUPS = 100
@@ -34,14 +36,14 @@ class Grouping:
 
     def of(self, column: pl.Series) -> tuple[pl.Series, dict[int, str] | None]:
         """The number of each row's group, -1 where the fact is unknown; and what the numbers stand for where they are of texts."""
-        if self.kind == "value" and not column.dtype.is_integer():
+        if self.kind == "value" and (not column.dtype.is_integer() or (column.min() or 0) < 0):  # type: ignore[operator]
             texts = column.cast(pl.String) if column.dtype not in (pl.String, pl.Categorical, pl.Enum) else column
             kinds = texts.cast(pl.Categorical) if texts.dtype == pl.String else texts
             present = kinds.unique().drop_nulls()
             return kinds.to_physical().cast(pl.Int64).fill_null(-1), dict(zip(present.to_physical().to_list(), present.to_list(), strict=True))
         whole = column.cast(pl.Int64, strict=False)
         if self.kind == "value":
-            return (whole if self.most is None else whole.clip(upper_bound=self.most)).clip(lower_bound=0).fill_null(-1), None
+            return (whole if self.most is None else whole.clip(upper_bound=self.most)).fill_null(-1), None
         above = pl.sum_horizontal([(pl.col(column.name) > edge).cast(pl.Int64) for edge in self.edges] or [pl.lit(0)])
         return pl.DataFrame([whole]).select(pl.when(pl.col(column.name).is_not_null()).then(above).otherwise(-1)).to_series(), None
 
@@ -83,6 +85,11 @@ def ages(name: str, title: str) -> Grouping:
 def values(name: str, title: str, *, counts: bool = False) -> Grouping:
     """A group for each value; where it counts something, many are one group."""
     return Grouping(name, title, "value", most=_MANY if counts else None)
+
+
+def title_of(rule: Rule, name: str) -> str:
+    """What people call a fact of a rule, or anything else that people are grouped by."""
+    return in_language(rule.titles.get(name, {})) or name.rpartition(".")[2].replace("_", " ")
 
 
 def folded(labels: Sequence[tuple[str, int]]) -> dict[str, str]:

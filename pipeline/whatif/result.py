@@ -171,6 +171,7 @@ class Family(msgspec.Struct, frozen=True, kw_only=True):
     facts: dict[str, str]
     people: int
     along: str
+    along_title: str
     points: tuple[Point, ...]
 
 

@@ -13,7 +13,7 @@ from pipeline.rules.difference import changes
 
 from .comparison import Chunk, Comparison, Side
 from .families import Alike, Curves, FamilyCount, Moved, as_family
-from .groups import Grouping, ages, deciles, values
+from .groups import Grouping, ages, deciles, title_of, values
 from .months import budget_of, months_of
 from .people import Rows, drawn_rows, shown
 from .result import Cliff, Family, Population, RuleSaid, SimulationResult
@@ -21,7 +21,7 @@ from .result import Cliff, Family, Population, RuleSaid, SimulationResult
 FAMILIES = 4
 DRAWN = 20
 MOST_DIMENSIONS = 6
-KNOWN_AS = ("age", "household_type", "region", "municipality", "state")
+KNOWN_AS = ("age", "household_type", "size", "children", "region", "municipality", "state")
 """Columns that people are grouped by wherever they stand in a file, though no rule reads them."""
 
 
@@ -75,7 +75,7 @@ def groupings_of(rule: Rule, people: Frozen, by: Sequence[str] = ()) -> tuple[Gr
 
 def _grouping(rule: Rule, people: Frozen, name: str) -> Grouping:
     fact = next((fact for fact in rule.facts if fact.name == name), None)
-    title = name.replace("_", " ")
+    title = title_of(rule, name)
     kind = fact.type if fact is not None else ""
     if kind == "years" or (fact is None and name.rpartition(".")[2] == "age"):
         return ages(name, title)

@@ -267,6 +267,25 @@ def test_a_grouping_by_an_unknown_name_is_refused_with_the_nearest(tmp_path: Pat
         what_if(people(tmp_path / "p.parquet", region=["N"] * 8), by=["regoin"])
 
 
+def test_numbers_are_groups_of_their_own_negative_ones_too(tmp_path: Path):
+    [floors] = what_if(people(tmp_path / "p.parquet", floor=[-1, -1, 0, 12, 12, None, 3, 300]), by=["floor"]).dimensions
+    assert {group.label: group.tally.people for group in floors.groups} == {"-1": 2, "0": 1, "12": 2, "300": 1, "3": 1, "unknown": 1}
+
+
+def test_the_error_of_2022_shows_before_anybody_is_paid(tmp_path: Path):
+    right = (ROOT / "benefits/dk-heat-cheque/2022-04-01.yaml").read_text()
+    wrong = right.replace("personal_income + positive(net_capital_income)", "personal_income + net_capital_income").partition("\nclaims:")[0]
+    wrong = wrong + "\napprovals: {need: {legal: 1, finance: 1}}\n"
+    households = {
+        "subject": ["a", "b", "c"], "personal_income": [60_000_000, 66_000_000, 66_000_000], "net_capital_income": [0, -2_000_000, None],
+        "listed_heating": [True, True, True],
+    }  # fmt: skip
+    pl.DataFrame(households).write_parquet(tmp_path / "households.parquet")
+    found = what_if(tmp_path / "households.parquet", new=rule(wrong), old=rule(right))
+    assert (found.whole.newly_in, found.whole.difference_minor, found.newly_in_by[0].id) == (1, 600_000, "income")
+    assert [person.subject for person in found.gains] == ["b"]
+
+
 # Laws.
 
 PERSON = st.tuples(st.one_of(st.none(), st.integers(-1_000, 12_000)), st.sampled_from(["single", "married_joint", None]), st.sampled_from([True, False, None]))
