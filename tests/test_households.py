@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -198,6 +199,80 @@ def test_a_business_has_ninety_per_cent_of_the_turnover_it_lost_and_a_later_true
     assert owed(story) == {"cvr-1": 3_600_000, "cvr-2": 0}
     told(story, company("cvr-1", 4, "2020-03-09", "2020-07-09", turnover=kroner(84_000)))
     assert (story.level("cvr-1").owed_minor, story.level("cvr-1").claim_minor) == (3_240_000, 360_000)
+    story.audit()
+
+
+# A joint tax unit that splits: 46,759 people were paid twice in 2020, once as a spouse on a joint return and once on their own.
+
+UNITS = """
+format: registry/1
+name: us-units
+title: Tax units of the United States
+source: urn:registry:units:us
+owner: tax-registry
+subject: person
+topic: registry.us_unit
+facts: us_unit
+events:
+  registry.us_unit.return.v1:
+    meaning: The tax unit that a person's latest return made them part of.
+    valid_time: {from: valid_from}
+    fields:
+      valid_from: {type: date, required: yes, meaning: The day on which the return was filed.}
+      unit: {type: text, required: yes, meaning: Pseudonym of the tax unit.}
+"""
+PAID_BY_UNIT = """
+format: benefit-rule/1
+benefit: us-unit-payment
+title: {en: Payment to a tax unit}
+in_force: {from: 2020-03-27}
+law: {a: {cite: 26 U.S.C. § 6428(a)}}
+decides: {for: household, period: once, parameters_at: period.start, currency: USD}
+members: {of: us_unit.unit, at: payment.date}
+aggregates:
+  adults: {count: members, law: a}
+parameters:
+  each: {type: money, law: a, from: {2020-03-27: 1_200}}
+eligible_when: [{id: somebody, when: adults > 0, law: a}]
+amount: {steps: [{id: paid, is: adults * each, law: a}], pay: paid}
+"""
+
+
+@pytest.fixture
+def units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The rule for tax units, with the registry that tells of them beside those that ship."""
+    registries = shutil.copytree(SHIPPED / "registries", tmp_path / "registries")
+    (registries / "us-units.yaml").write_text(UNITS)
+    (tmp_path / "rule.yaml").write_text(PAID_BY_UNIT)
+    monkeypatch.setenv("PAYOUT_REGISTRIES", str(registries))
+    return tmp_path / "rule.yaml"
+
+
+def files(subject: str, unit: str, sequence: int, day: str) -> Said:
+    data: Data = {"valid_from": day, "unit": unit}
+    return said("registry.us_unit", "urn:registry:units:us", "registry.us_unit.return.v1", f"return-{subject}-{sequence}", subject, sequence, data)
+
+
+def test_who_leaves_a_joint_return_is_owed_once_and_what_the_old_unit_had_for_them_stands_as_a_claim(tale: Tale, units: Path) -> None:
+    story = tale(shards=3, rules=(units,))
+    told(story, files("us-anna", "us-joint", 1, "2019-04-01"), files("us-bert", "us-joint", 1, "2019-04-01"), account("us-joint"), account("us-alone"))
+    assert ordered(story) == {"us-joint": 240_000}
+    told(story, files("us-bert", "us-alone", 2, "2020-02-15"))
+    assert owed(story) == {"us-alone": 120_000, "us-joint": 120_000}
+    assert {level.claim_minor for level in (story.level("us-joint"), story.level("us-alone"))} == {120_000, 0}
+    assert story.level("us-joint").claim_minor == 120_000  # two people, 2,400 dollars owed; what was sent for bert before is a claim on the joint unit
+    assert ("overpaid", "us-joint", "us-unit-payment once") in story.findings()
+    story.audit()
+
+
+def test_who_is_known_to_have_left_a_joint_return_before_it_is_paid_is_never_paid_twice(tale: Tale, units: Path) -> None:
+    story = tale(shards=3, rules=())
+    told(story, files("us-anna", "us-joint", 1, "2019-04-01"), files("us-bert", "us-joint", 1, "2019-04-01"), files("us-bert", "us-alone", 2, "2020-02-15"))
+    settings = story.installation.settings.model_copy(update={"rules": (units,)})
+    story.installation = type(story.installation)(settings, story.installation.store, story.installation.registries)
+    story.pay()
+    assert ordered(story) == {"us-alone": 120_000, "us-joint": 120_000}
+    assert all(order.kind == Kind.ORIGINAL for order in story.orders())
     story.audit()
 
 

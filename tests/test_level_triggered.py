@@ -23,7 +23,7 @@ from pipeline.orders import Kind, State
 from pipeline.problems import Malformed
 from streams.audit import Digest
 from streams.settings import SHIPPED
-from streams.topics import RECEIPTS, lane_topics, registry_topics
+from streams.topics import MEMBERS, RECEIPTS, lane_topics, registry_topics
 
 __all__ = ["tale"]
 
@@ -479,4 +479,4 @@ def test_the_topic_of_a_new_registry_document_is_taken_without_a_change_of_code(
         assert old in document
         document = document.replace(old, new)
     (directory / "students.yaml").write_text(document.replace("facts: residency", "facts: students"), encoding="utf-8")
-    assert set(lane_topics(load_registries(directory))) == {*registry_topics(tale().installation.registries), "registry.students", RECEIPTS}
+    assert set(lane_topics(load_registries(directory))) == {*registry_topics(tale().installation.registries), "registry.students", MEMBERS, RECEIPTS}
