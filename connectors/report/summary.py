@@ -89,7 +89,10 @@ class Command(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DemoSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole of a demo in figures. `granted_nothing` of the granted come to an amount of zero. `throughput` is (seconds since the start, events in the interval that ended then)."""
+    """The whole of a demo in figures. `granted_nothing` of the granted come to an amount of zero.
+
+    `throughput` is (seconds since the start, events in the interval that ended then).
+    """
 
     title: str
     currency: str

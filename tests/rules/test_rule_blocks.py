@@ -192,7 +192,8 @@ def test_either_fact_that_gives_a_parameter_may_be_missing():
 
 
 def test_a_factor_of_one_for_every_key_still_needs_its_key():
-    rule = rule_of("factor: {type: ratio, law: a, by: {status: [single, head, joint]}, from: {2020-01-01: [1, 1, 1]}}", "{id: paid, is: income * factor, floor: 0}")
+    factor = "factor: {type: ratio, law: a, by: {status: [single, head, joint]}, from: {2020-01-01: [1, 1, 1]}}"
+    rule = rule_of(factor, "{id: paid, is: income * factor, floor: 0}")
     assert paid(rule, 15_000, "head") == 15_000
     held = row(rule, 15_000, None)
     assert (DECISIONS[held["decision"]], held["step:paid"], held["missing"]) == ("undetermined", None, 0b10)
