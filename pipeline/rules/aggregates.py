@@ -14,8 +14,7 @@ from functools import lru_cache
 import polars as pl
 
 from .emit import Emitter
-from .evaluate import _facts_of as typed_facts
-from .evaluate import physical_type
+from .evaluate import physical_type, typed_facts
 from .periods import Period
 from .rule import Aggregate, Case, Rule, RuleFact
 

@@ -13,8 +13,7 @@ from pipeline.facts import LAST_DAY, day_date
 
 from .branches import Branch, birthdays, branches, nodes
 from .emit import Emitter
-from .evaluate import _facts_of as typed_facts
-from .evaluate import decide
+from .evaluate import decide, typed_facts
 from .grids import written
 from .periods import Period, period_with
 from .proof import NO_SOLVER, solver_installed

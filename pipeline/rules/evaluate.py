@@ -34,7 +34,7 @@ def decide(rule: Rule, table: pl.DataFrame, period: Period, payment_day: int | N
     The result has `decision` (0 refused, 1 granted, 2 undetermined), `amount_minor`, `missing` (a bit for each fact that stands in
     the way), `conditions` (two bits each: 0 no, 1 yes, 2 unknown) and `step:<id>`, numerators over the steps' denominators.
     """
-    frame = _facts_of(rule, table)
+    frame = typed_facts(rule, table)
     days = tuple(rule.day(name, period, payment_day) for name in ("period.start", "period.end", "payment.date"))
     if rule.parameters_at != "event.date":
         at = ("period.start", "period.end", "payment.date").index(rule.parameters_at)
@@ -57,7 +57,7 @@ def _segments(rule: Rule, events: pl.Series) -> pl.Series:
     return events.replace_strict(which, return_dtype=pl.Int64).alias("segment:")
 
 
-def _facts_of(rule: Rule, table: pl.DataFrame) -> pl.DataFrame:
+def typed_facts(rule: Rule, table: pl.DataFrame) -> pl.DataFrame:
     """The table with the fact columns in their physical types; what is outside its range is unknown, what may be assumed is filled in."""
     changed = []
     for fact in rule.facts:
