@@ -106,7 +106,7 @@ class Brokers:
             folder = new / f"node{number}"
             folder.mkdir(parents=True)
             (folder / "server.properties").write_text(_properties(number, ports, self.directory / folder.name / "data"), encoding="utf-8")
-            command = [java(), *MEMORY, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", folder / "server.properties"]
+            command = [str(java()), *MEMORY, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(folder / "server.properties")]
             # It formats the place where the node will stand.
             (self.directory / folder.name).mkdir(exist_ok=True)
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import msgspec
 
@@ -66,10 +67,25 @@ def silent(lines: int, size: int) -> None:
     """Shows no progress."""
 
 
-def put_events(lines: Iterable[Line], log_directory: Path, shards: int, registries: Registries, progress: Progress = silent) -> PutResult:
-    """Puts lines into the log; returns when all of them are on the disk."""
+class Writer(Protocol):
+    """A log that is appended to: the embedded one, or Kafka."""
+
+    max_value_bytes: int
+
+    def append(self, topic: str, partition: int, records: Sequence[Record]) -> object:
+        """Appends records to the end of a partition."""
+
+    def flush(self) -> None:
+        """Returns when everything appended is kept."""
+
+
+def put_events(
+    lines: Iterable[Line], log_directory: Path, shards: int, registries: Registries, progress: Progress = silent, writer: Writer | None = None
+) -> PutResult:
+    """Puts lines into the embedded log, or to another writer; returns when all of them are kept."""
     decode = registries.decode
-    with LogWriter(log_directory, fsync="close") as writer:
+    with ExitStack() as stack:
+        writer = writer or stack.enter_context(LogWriter(log_directory, fsync="close"))
         putting = _Putting(writer, shards, registries, progress)
         count = size = 0
         for number, line in lines:
@@ -97,7 +113,7 @@ def put_records(chunks: Iterable[tuple[str, Sequence[Record]]], log_directory: P
     return put
 
 
-def _append(writer: LogWriter, topic: str, shards: int, records: Iterable[Record]) -> None:
+def _append(writer: Writer, topic: str, shards: int, records: Iterable[Record]) -> None:
     """Appends records of a topic, each to the partition of its key."""
     parts: dict[int, list[Record]] = {}
     for record in records:
@@ -109,7 +125,7 @@ def _append(writer: LogWriter, topic: str, shards: int, records: Iterable[Record
 class _Putting:
     """Lines on their way: collected by registry, appended in batches, counted. `accepted` holds what waits to be appended."""
 
-    def __init__(self, writer: LogWriter, shards: int, registries: Registries, progress: Progress) -> None:
+    def __init__(self, writer: Writer, shards: int, registries: Registries, progress: Progress) -> None:
         self._writer, self._shards, self._progress = writer, shards, progress
         self._topic_of = {registry.name: registry.topic for registry in registries.registries}
         self._topic_of_source = {registry.source: registry.topic for registry in registries.registries}
@@ -126,7 +142,7 @@ class _Putting:
             self._result.blank += 1
             return
         self._count(number, malformed)
-        if len(line) > MAX_VALUE_BYTES:
+        if len(line) > min(self._writer.max_value_bytes, MAX_VALUE_BYTES):
             self._result.not_kept += 1
             return
         subject = _SUBJECT.search(line)

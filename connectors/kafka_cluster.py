@@ -49,8 +49,8 @@ class Cluster:
 @contextmanager
 def answering(cluster: Cluster) -> Iterator[None]:
     """Tells a cluster that does not answer, by its addresses and what it said; the errors of both client libraries."""
-    from aiokafka.errors import KafkaError as AsyncKafkaError
-    from kafka.errors import KafkaError
+    from aiokafka.errors import KafkaError as AsyncKafkaError  # type: ignore[import-untyped]
+    from kafka.errors import KafkaError  # type: ignore[import-untyped]
 
     try:
         yield

@@ -79,7 +79,7 @@ class KafkaWriter:
 
     async def _open(self) -> Any:
         if self._producer is None:
-            from aiokafka import AIOKafkaProducer
+            from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]
 
             producer = AIOKafkaProducer(
                 **self._cluster.client(self._client_id), acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES,

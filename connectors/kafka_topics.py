@@ -53,7 +53,7 @@ class Topics:
     """The topics of one cluster; close it, or use it with `with`."""
 
     def __init__(self, cluster: Cluster) -> None:
-        from kafka.admin import KafkaAdminClient
+        from kafka.admin import KafkaAdminClient  # type: ignore[import-untyped]
 
         self._cluster = cluster
         with answering(cluster):
@@ -115,3 +115,16 @@ def _layout(topic: str, partitions: Sequence[Any], shape: TopicShape) -> list[Di
         mend = "kafka-reassign-partitions, or set kafka.replication_factor."
         found.append(Difference(topic, "the replication factor", " and ".join(map(str, sorted(copies))), str(shape.replication_factor), mend))
     return found
+
+
+def log_ends(cluster: Cluster, topics: Sequence[str], partitions: int) -> dict[tuple[str, int], int]:
+    """The offset that the next record will get, of every topic and partition."""
+    from kafka import KafkaConsumer, TopicPartition  # type: ignore[import-untyped]
+
+    with answering(cluster):
+        consumer = KafkaConsumer(**cluster.client("payout-ends"), enable_auto_commit=False)
+        try:
+            found = consumer.end_offsets([TopicPartition(topic, partition) for topic in topics for partition in range(partitions)])
+        finally:
+            consumer.close()
+    return {(place.topic, place.partition): int(offset) for place, offset in found.items()}

@@ -186,6 +186,8 @@ class LogWriter:
     segment. Either way a killed process loses nothing that `append` returned for; without power "close" can lose the tail.
     """
 
+    max_value_bytes = log_batch.MAX_VALUE_BYTES
+
     def __init__(self, directory: Path, fsync: Fsync = "batch", now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000) -> None:
         self.repairs: list[Repair] = []
         self._directory = directory

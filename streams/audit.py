@@ -13,7 +13,6 @@ from typing import TypeVar
 import msgspec
 
 from connectors.sandbox_bank import read_journal
-from connectors.segment_log import LogReader
 from connectors.store import proof
 from pipeline.decisions import ActiveRule, Outcome
 from pipeline.facts import History, decode_history
@@ -23,6 +22,7 @@ from pipeline.rules.life import WHOLE, place_in_share
 
 from .household_audit import missing, told_of_itself, untold
 from .installation import Installation
+from .log_ends import log_ends
 
 EXAMPLES = 5
 _T = TypeVar("_T")
@@ -102,11 +102,11 @@ def _examined(installation: Installation, invariant: proof.Invariant) -> Check:
 
 
 def _log(installation: Installation) -> Check:
-    checked, violations = 0, []
+    checked, violations, ends = 0, [], log_ends(installation)
     for connection in installation.store.servers("payout audit"):
         for (topic, shard), position in sorted(proof.positions(connection).items()):
             checked += 1
-            end = LogReader(installation.log_directory, topic, shard).end_offset()
+            end = ends.get((topic, shard), 0)
             if position > end:
                 violations.append(f"{topic} shard {shard}: position {position} lies beyond the log's end {end}; records are missing from the log")
     return _check("log", "the log holds every record up to the positions", checked, violations)

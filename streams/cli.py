@@ -40,6 +40,8 @@ app = typer.Typer(
 ELSEWHERE = {
     "demo": ("streams.demo", "demo", "The main job on real data, then a summary and what to try next."),
     "rules": ("streams.commands.rules", "app", "Writes, checks, tests and explains rule documents."),
+    "kafka": ("streams.commands.kafka", "app", "A Kafka broker on this machine, and the topics in any cluster."),
+    "worker": ("streams.commands.worker", "worker", "Takes events from Kafka, as one of any number of workers."),
     "load": ("streams.commands.load", "app", "Populations for load tests, what-if and demonstrations."),
     "sandbox-bank": ("streams.bank_commands", "sandbox_bank", "A bank to try things with; pays nobody."),
 }
@@ -48,6 +50,7 @@ ELSEWHERE = {
 MALFORMED = "pipeline.problems.Malformed"
 AWAY = {"connectors.store.servers.StoreAway", "psycopg.OperationalError"}
 WORLD = {
+    "connectors.broker_files.BrokerUnavailable", "connectors.kafka_cluster.KafkaAway", "streams.worker_holding.Stuck", "streams.worker_topics.TopicsDiffer",
     "connectors.postgres_account.Unavailable", "connectors.log_reader.OffsetOutOfRange", "connectors.log_segment.LogCorrupt",
     "connectors.segment_log.LogFailed", "connectors.segment_log.LogInUse", "connectors.store.frames.Replaced", "connectors.store.servers.StoreError",
     "streams.runner.LaneFailed",

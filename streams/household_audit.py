@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
-from connectors.segment_log import LogReader
 from connectors.store import members, proof
 from pipeline.decisions import ActiveRule
 from pipeline.facts import Known, decode_history, encode_history
@@ -12,6 +11,7 @@ from pipeline.members import MARK, contributed, needs_of, own
 from pipeline.rules import Rule
 
 from .installation import Installation
+from .log_ends import log_ends
 from .topics import MEMBERS
 
 
@@ -63,10 +63,10 @@ def _said(event: Known, registry: str) -> Known:
 
 def on_their_way(installation: Installation) -> int:
     """How many shares of members wait to be published or taken."""
-    count = 0
+    count, ends = 0, log_ends(installation)
     for connection in installation.store.servers("payout audit"):
         count += members.count(connection)
         for (topic, shard), position in proof.positions(connection).items():
             if topic == MEMBERS:
-                count += LogReader(installation.log_directory, topic, shard).end_offset() - position
+                count += ends.get((topic, shard), 0) - position
     return count

@@ -18,6 +18,9 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 MASK = "[masked]"
+TALKATIVE = ("aiokafka", "faust", "kafka", "mode", "streams.worker_app")
+"""Libraries that tell of every step, and the Faust app: below debug only what is wrong is of interest."""
+
 LOG_FILE = Path("logs") / "payout.ndjson"
 
 _SECRET_KEY = re.compile(
@@ -64,6 +67,8 @@ def configure(level: str = "info", form: Literal["auto", "json", "console"] = "a
         old.close()
     root.handlers[:] = handlers
     root.setLevel(level.upper())
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,

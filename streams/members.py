@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from connectors.segment_log import LogWriter
 from connectors.store import members
 from connectors.store.frames import Claim, FrameTransaction, work_transaction
 from connectors.store.servers import Connection, Row
@@ -12,6 +11,7 @@ from pipeline.problems import Malformed
 from pipeline.registry import Event
 from pipeline.sharding import partition_of
 
+from .relay import Writer
 from .topics import MEMBERS
 
 CHUNK = 5_000
@@ -103,7 +103,7 @@ class MemberRun:
 class MemberRelay:
     """Publishes what one shard's members have to tell. A message may come twice after a crash; what it says is then known already."""
 
-    def __init__(self, connection: Connection[Row], log: LogWriter, shard: int, shards: int) -> None:
+    def __init__(self, connection: Connection[Row], log: Writer, shard: int, shards: int) -> None:
         self._connection, self._log, self._shard, self._shards = connection, log, shard, shards
         self._shared_seq = members.shared(connection, shard)
 

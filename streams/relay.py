@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Protocol
+
 from connectors.failpoints import failpoint
-from connectors.segment_log import LogWriter
+from connectors.log_batch import Record
 from connectors.store import outbox
 from connectors.store.servers import Connection, Row
 from pipeline.receipts import encode
@@ -11,10 +14,20 @@ from pipeline.receipts import encode
 from .topics import ORDERS
 
 
+class Writer(Protocol):
+    """What the relay publishes to: the embedded log, or Kafka."""
+
+    def append(self, topic: str, partition: int, records: Sequence[Record]) -> object:
+        """Appends records to the end of a partition."""
+
+    def flush(self) -> None:
+        """Returns when everything appended is kept."""
+
+
 class Relay:
     """Publishes the orders of some shards. A message may come twice after a crash; its release_seq tells."""
 
-    def __init__(self, connection: Connection[Row], log: LogWriter, shard: int) -> None:
+    def __init__(self, connection: Connection[Row], log: Writer, shard: int) -> None:
         self._connection, self._log, self._shard = connection, log, shard
         self.relayed_seq = outbox.relayed(connection, shard)
 

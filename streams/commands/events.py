@@ -15,7 +15,9 @@ from .speaking import AsJson, note, progress_bar, say, say_json
 
 if TYPE_CHECKING:
     from connectors.event_feed import PutResult
+    from connectors.kafka_log import KafkaWriter
     from pipeline.problems import Problem
+    from streams.installation import Installation
 
 app = typer.Typer(help="Brings registry events in.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -26,19 +28,20 @@ def put(
     files: Annotated[list[str], typer.Argument(metavar="FILE…", help="NDJSON of CloudEvents, one a line; - is standard input.")],
     as_json: AsJson = False,
 ) -> None:
-    """Puts events into the log, on the disk before they are counted. Exit code 2 if any line or file was refused."""
+    """Puts events into the log, or into Kafka where one is set: kept before they are counted. Exit code 2 if any line or file was refused."""
     from connectors.event_feed import lines_of, put_events
     from pipeline.problems import Malformed
 
     results: list[tuple[str, PutResult]] = []
     refused: list[Problem] = []
-    with working(context) as installation:
+    with working(context) as installation, _kafka(installation) as writer:
+        shards, registries = installation.store.shards, installation.registries
         for name in files:
             try:
                 with _opened(name) as (file, size), progress_bar(name, unit="bytes") as bar:
                     lines = lines_of(file, name)
                     shown = _Shown(bar, size)
-                    results.append((name, put_events(lines, installation.log_directory, installation.store.shards, installation.registries, shown)))
+                    results.append((name, put_events(lines, installation.log_directory, shards, registries, shown, writer)))
             except Malformed as malformed:
                 refused += malformed.problems
     if as_json:
@@ -73,6 +76,21 @@ class _Shown:
     def __call__(self, lines: int, put: int) -> None:
         self._put += put
         self._bar(self._put, self._size)
+
+
+@contextmanager
+def _kafka(installation: Installation) -> Iterator[KafkaWriter | None]:
+    """A writer to Kafka where the settings name one; None: the embedded log."""
+    cluster = installation.settings.kafka.cluster()
+    if not cluster.servers:
+        yield None
+        return
+    from connectors.kafka_log import KafkaWriter
+    from streams.worker_topics import check_topics
+
+    check_topics(installation)
+    with KafkaWriter(cluster, "payout-events") as writer:
+        yield writer
 
 
 @contextmanager

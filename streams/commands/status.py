@@ -28,14 +28,14 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
 
 def status_document(installation: Installation, queries: Queries, now: datetime) -> dict[str, Any]:
     """The whole status as one document."""
-    from connectors.segment_log import LogReader
     from connectors.store.activations import runs
+    from streams.log_ends import log_ends
 
     store = installation.store
-    positions = queries.positions()
+    positions, ends = queries.positions(), log_ends(installation)
     lag = []
     for topic in installation.topics:
-        end = sum(LogReader(installation.log_directory, topic, shard).end_offset() for shard in range(store.shards))
+        end = sum(ends[topic, shard] for shard in range(store.shards))
         taken = sum(positions.get((topic, shard), 0) for shard in range(store.shards))
         lag.append({"topic": topic, "records": end, "taken": taken, "lag": end - taken})
     letters = queries.dead_letter_counts()
