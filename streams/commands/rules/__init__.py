@@ -2,53 +2,66 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
-from .checking import check, diff
-from .deciding import evaluate, explain_command
-from .life import activate, approve, keygen, resume, retire, rollback, simulated, submit, suspend
-from .listing import list_rules, schema, show
-from .proving import cliffs, examples, prove
-from .simulating import simulate, snapshot
-from .standing import log, restore, status
-from .testing import mutate_command, run_own_tests
-from .writing import new
-
-app = typer.Typer(
-    name="rules", help="What a policy team does with a rule document.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)  # fmt: skip
-
-COMMANDS: dict[str, Callable[..., None]] = {
-    "new": new,
-    "check": check,
-    "test": run_own_tests,
-    "mutate": mutate_command,
-    "prove": prove,
-    "examples": examples,
-    "cliffs": cliffs,
-    "diff": diff,
-    "evaluate": evaluate,
-    "explain": explain_command,
-    "list": list_rules,
-    "show": show,
-    "schema": schema,
-    "keygen": keygen,
-    "submit": submit,
-    "snapshot": snapshot,
-    "simulate": simulate,
-    "simulated": simulated,
-    "approve": approve,
-    "activate": activate,
-    "suspend": suspend,
-    "resume": resume,
-    "rollback": rollback,
-    "retire": retire,
-    "log": log,
-    "restore": restore,
-    "status": status,
+COMMANDS = {
+    "new": ("writing", "new"),
+    "check": ("checking", "check"),
+    "test": ("testing", "run_own_tests"),
+    "mutate": ("testing", "mutate_command"),
+    "prove": ("proving", "prove"),
+    "examples": ("proving", "examples"),
+    "cliffs": ("proving", "cliffs"),
+    "diff": ("checking", "diff"),
+    "evaluate": ("deciding", "evaluate"),
+    "explain": ("deciding", "explain_command"),
+    "list": ("listing", "list_rules"),
+    "show": ("listing", "show"),
+    "schema": ("listing", "schema"),
+    "keygen": ("life", "keygen"),
+    "submit": ("life", "submit"),
+    "snapshot": ("simulating", "snapshot"),
+    "simulate": ("simulating", "simulate"),
+    "simulated": ("life", "simulated"),
+    "approve": ("life", "approve"),
+    "activate": ("life", "activate"),
+    "suspend": ("life", "suspend"),
+    "resume": ("life", "resume"),
+    "rollback": ("life", "rollback"),
+    "retire": ("life", "retire"),
+    "log": ("standing", "log"),
+    "restore": ("standing", "restore"),
+    "status": ("standing", "status"),
 }
-for _name, _command in COMMANDS.items():
-    app.command(_name)(_command)
+"""Each command's module and function; a module is imported when one of its commands is called, so that none waits for what others need."""
+
+PLAIN: dict[str, Any] = {"add_completion": False, "pretty_exceptions_enable": False, "rich_markup_mode": None}
+
+
+class _OnDemand(TyperGroup):
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.commands: Any = dict.fromkeys(COMMANDS)
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module, function = COMMANDS[cmd_name]
+        single = typer.Typer(**PLAIN)
+        single.command(cmd_name)(getattr(import_module(f"{__name__}.{module}"), function))
+        return typer.main.get_command(single)
+
+
+app = typer.Typer(name="rules", cls=_OnDemand, no_args_is_help=True, **PLAIN)
+
+
+@app.callback()
+def rules() -> None:
+    """What a policy team does with a rule document."""
