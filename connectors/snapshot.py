@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from datetime import date, datetime
 from heapq import merge
@@ -28,7 +28,6 @@ from pipeline.accounts import AccountPolicy
 from pipeline.facts import day, decode_history, encode_history
 from pipeline.problems import Malformed, Problem
 from pipeline.registry import Registries
-from pipeline.rules import load_rule
 from pipeline.whatif.freezing import PAYEES_SCHEMA, Payees, payees_row, without_private
 
 FORMAT = "snapshot/1"
@@ -37,8 +36,8 @@ MANIFEST = "manifest.json"
 PEOPLE_SCHEMA = {"subject": pl.String(), "history": pl.Binary(), **PAYEES_SCHEMA}
 
 
-class Standing(msgspec.Struct, frozen=True):
-    """A rule that decided when the snapshot was taken."""
+class InForce(msgspec.Struct, frozen=True):
+    """A rule that decided everybody, or the most, when the snapshot was taken."""
 
     benefit: str
     period: str
@@ -56,7 +55,7 @@ class Manifest(msgspec.Struct, frozen=True):
     policy: AccountPolicy
     taken_at: datetime
     positions: dict[str, int]
-    rules: tuple[Standing, ...]
+    rules: tuple[InForce, ...]
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -86,7 +85,7 @@ def open_snapshot(directory: Path) -> Snapshot:
 
 def freeze(
     store: Store, registries: Registries, policy: AccountPolicy, directory: Path, on: date, taken_at: datetime,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    rules: Sequence[InForce] = (), progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Snapshot:  # fmt: skip
     """Freezes what the store knows into a folder inside `directory`, each server read in one transaction; where the same is there already, that stands."""
     directory.mkdir(parents=True, exist_ok=True)
@@ -96,7 +95,6 @@ def freeze(
     with away(), ExitStack() as stack:
         connections = [stack.enter_context(_reading(url)) for url in store.urls]
         positions = {f"{topic} {shard}": offset for one in connections for (topic, shard), offset in sorted(proof.positions(one).items())}
-        rules = _standing(connections[0], registries)
         total = sum(_count(one) for one in connections)
         payees = Payees(policy, day(on), _crowded(connections, policy.max_subjects_per_account), registries.catalogue)
         digest = hashlib.sha256(msgspec.json.encode((FORMAT, on, policy), order="deterministic"))
@@ -108,19 +106,20 @@ def freeze(
             table.write_parquet(partial / "people" / f"{number:05}.parquet")
             subjects += table.height
             progress(subjects, total)
-    manifest = Manifest(FORMAT, digest.hexdigest(), subjects, on, policy, taken_at, positions, rules)
+    manifest = Manifest(FORMAT, digest.hexdigest(), subjects, on, policy, taken_at, positions, tuple(rules))
     (partial / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1) + b"\n")
     return _named(partial, directory / manifest.hash[:16])
 
 
 def _named(partial: Path, final: Path) -> Snapshot:
-    """Gives a finished snapshot its name."""
+    """Gives a finished snapshot its name. Where the same people were frozen before, only what is said of them is new: the rules in force, the instant."""
     try:
         partial.rename(final)
     except OSError:
         if not (final / MANIFEST).is_file():
             raise
-        shutil.rmtree(partial)  # the same people were frozen before
+        (partial / MANIFEST).replace(final / MANIFEST)
+        shutil.rmtree(partial)
     return open_snapshot(final)
 
 
@@ -133,11 +132,6 @@ def _reading(url: str) -> Connection[Row]:
 def _count(connection: Connection[Row]) -> int:
     row = connection.execute("SELECT count(*) FROM facts").fetchone()
     return int(str(row[0])) if row else 0
-
-
-def _standing(connection: Connection[Row], registries: Registries) -> tuple[Standing, ...]:
-    documents = sorted(proof.standing_documents(connection).items())
-    return tuple(Standing(benefit, period, load_rule(text, registries.catalogue).hash, text) for (benefit, period), text in documents)
 
 
 def _histories(connection: Connection[Row]) -> Iterator[tuple[str, bytes]]:

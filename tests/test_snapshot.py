@@ -13,7 +13,7 @@ from test_households import JAPAN, family, lives, told
 from town import SHARED_NUMBER, Payout, Town, account_numbers, quiet_afterwards, town
 
 from connectors.rule_files import read_rule
-from connectors.snapshot import Snapshot, freeze, open_snapshot
+from connectors.snapshot import InForce, Snapshot, freeze, open_snapshot
 from connectors.snapshot_people import SnapshotPeople
 from pipeline.facts import decode_history
 from pipeline.problems import Malformed
@@ -143,3 +143,14 @@ def test_the_commands_freeze_the_store_and_simulate_on_it(town: Town, monkeypatc
     again = json.loads(payout("rules", "simulate", str(cheaper), "--snapshot", made["folder"], "--output", str(tmp_path / "reports"), "--json").out)
     assert again["hash"] == said["hash"]
     assert payout("rules", "simulate", str(cheaper), "--snapshot", "feedbeef").code == 2
+
+
+def test_a_snapshot_of_the_same_people_names_the_rules_that_are_in_force_now(tale: Tale, tmp_path: Path):
+    story = tale()
+    story.hears(person("us-a"))
+    taken = frozen(story, tmp_path)
+    rule = InForce("us-eip1", "once", "0" * 64, "text")
+    store, registries, policy = story.installation.store, story.installation.registries, story.installation.policy
+    again = freeze(store, registries, policy, tmp_path, DAY, NOW, [rule])
+    assert again.manifest.hash == taken.manifest.hash
+    assert open_snapshot(taken.directory).manifest.rules == (rule,)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,16 +11,17 @@ import typer
 from connectors.registries import load_registries
 from pipeline.money import money_text
 from pipeline.problems import Malformed, Problem
-from pipeline.rules import Period, Rule
+from pipeline.rules import Period, Rule, load_rule
 from streams.commands.opening import reading, settings_of
 from streams.commands.speaking import note, progress_bar, say, say_json
 
 from .reading import SHIPPED_REGISTRIES, Document, Json, Members, PeriodText, Registries, period_of, read, told
 
 if TYPE_CHECKING:
-    from connectors.snapshot import Snapshot
+    from connectors.snapshot import InForce, Snapshot
     from pipeline.whatif import Frozen, Side, SimulationResult
     from pipeline.whatif.result import Cliff
+    from streams.installation import Installation
 
 NOTHING = "nothing"
 SNAPSHOTS = "snapshots"
@@ -97,7 +98,6 @@ def simulate(
 
 def _against(text: str, label: str, candidate: Side, registries: Path, frozen: Snapshot | None = None) -> Side | None:
     """What the candidate is compared with; by itself the rule that decided the same benefit and period when the snapshot was taken."""
-    from pipeline.rules import load_rule
     from pipeline.whatif import Side, check_comparable
 
     if text == NOTHING:
@@ -182,7 +182,34 @@ def _freeze(context: typer.Context, output: Path | None) -> Snapshot:
     now = datetime.now(UTC)
     with reading(context) as installation, progress_bar("facts frozen", unit="subjects") as bar:
         directory = output or installation.settings.home / SNAPSHOTS
-        return freeze(installation.store, installation.registries, installation.policy, directory, now.date(), now, bar)
+        rules = _in_force(installation, now.date())
+        return freeze(installation.store, installation.registries, installation.policy, directory, now.date(), now, rules, bar)
+
+
+def _in_force(installation: Installation, today: date) -> list[InForce]:
+    """The rule of each benefit and period that decides everybody, or the most: activated, or trusted, or else the one that decided last."""
+    from connectors.rule_files import read_rule
+    from connectors.snapshot import InForce
+    from connectors.store import proof
+    from connectors.store.rule_log import read_log
+    from pipeline.facts import day
+    from pipeline.rules.life import lives
+    from pipeline.standing import layers_by_period
+
+    found: dict[tuple[str, str], tuple[str, str]] = {}
+    for connection in installation.store.servers("payout rules"):
+        for key, document in proof.standing_documents(connection).items():
+            found[key] = (load_rule(document, installation.registries.catalogue).hash, document)
+    for path in installation.settings.rules if installation.settings.trust_rules else ():
+        file, _, label = str(path).partition("@")
+        rule = read_rule(Path(file), installation.registries)
+        found[rule.benefit, label or "once"] = rule.hash, rule.text
+    for life in lives(read_log(installation.store)).values():
+        rules = {layer.rule: installation.restored(life, layer.rule) for layer in life.in_effect(day(today))}
+        for period, layers in layers_by_period(life, rules, day(today)).items():
+            rule = rules[max(layers, key=lambda layer: layer.share).rule]
+            found[life.benefit, period.label] = rule.hash, rule.text
+    return [InForce(benefit, period, digest, text) for (benefit, period), (digest, text) in sorted(found.items())]
 
 
 def _summary(result: SimulationResult, digest: str, files: dict[str, str]) -> str:
