@@ -8,6 +8,8 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from office import NOW as OFFICE_NOW
+from office import Office, variant
 from story import LAW, Story, Tale, account, income, person, resident, tale
 from test_households import JAPAN, family, lives, told
 from town import SHARED_NUMBER, Payout, Town, account_numbers, quiet_afterwards, town
@@ -143,6 +145,22 @@ def test_the_commands_freeze_the_store_and_simulate_on_it(town: Town, monkeypatc
     again = json.loads(payout("rules", "simulate", str(cheaper), "--snapshot", made["folder"], "--output", str(tmp_path / "reports"), "--json").out)
     assert again["hash"] == said["hash"]
     assert payout("rules", "simulate", str(cheaper), "--snapshot", "feedbeef").code == 2
+
+
+@pytest.mark.usefixtures("quiet_afterwards")
+def test_the_rule_that_the_log_has_in_force_is_what_a_candidate_is_compared_with(tale: Tale, monkeypatch, capsys, tmp_path: Path):
+    office = Office(tale(rules=(), today=lambda: OFFICE_NOW.date()), tmp_path / "keys")
+    office.story.tell(person("us-a"), person("us-b", 90_000))
+    law = office.active(variant(20_000))
+    office.active(variant(20_000, 1_300), share=500)  # tried on a few: most are decided by the law
+    office.story.follow()
+    payout = Payout(monkeypatch, capsys, office.story)
+    candidate = tmp_path / "candidate.yaml"
+    candidate.write_text(variant(20_000, 1_500).text)
+    said = json.loads(payout("rules", "simulate", str(candidate), "--json").out)["result"]
+    assert said["active"]["hash"] == law.hash
+    assert (said["whole"]["more"], said["whole"]["candidate_minor"] - said["whole"]["active_minor"]) == (2, 60_000)
+    assert payout("rules", "snapshot").code == 0
 
 
 def test_a_snapshot_of_the_same_people_names_the_rules_that_are_in_force_now(tale: Tale, tmp_path: Path):
