@@ -1,6 +1,7 @@
 """The documents agree with the code: pages made from it, links, commands and settings. Run as a program, it writes the pages."""
 
 import re
+from functools import partial
 from pathlib import Path
 
 import click
@@ -8,18 +9,23 @@ import pytest
 import typer
 
 from connectors.registries import load_registries
+from connectors.rule_files import read_rule
 from pipeline.registry import facts_page
+from pipeline.rules.benefit_page import benefit_page, index_page
 from pipeline.rules.reference import reference_page
 from streams.metrics import catalogue_page
 from streams.settings import Settings, describe, settings_page
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+BENEFITS = {path: read_rule(path, load_registries(ROOT / "registries")) for path in sorted((ROOT / "benefits").glob("*/*.yaml"))}
 PAGES = {
     "docs/metrics.md": catalogue_page,
     "docs/settings.md": settings_page,
     "docs/facts.md": lambda: facts_page(load_registries(ROOT / "registries")),
     "docs/rules/reference.md": reference_page,
+    "docs/benefits/index.md": lambda: index_page(list(BENEFITS.values())),
+    **{f"docs/benefits/{rule.benefit}.md": partial(benefit_page, rule, path.relative_to(ROOT).as_posix()) for path, rule in BENEFITS.items()},
 }
 
 
