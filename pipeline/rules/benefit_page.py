@@ -34,7 +34,8 @@ def index_page(rules: Sequence[Rule]) -> str:
         (f"[{rule.title.get('en') or rule.benefit}]({rule.benefit}.md)", rule.decides_for, rule.period_kind, rule.currency, str(day_date(rule.in_force[0])))
         for rule in rules
     ]
-    head = "# The benefits that ship\n\nEach is a document in `benefits/`, with its law, its published figures and its edges as tests. The pages are written from them.\n"
+    said = "Each is a document in `benefits/`, with its law, its published figures and its edges as tests. The pages are written from them."
+    head = f"# The benefits that ship\n\n{said}\n"
     return head + "\n" + _section("Benefits", ("benefit", "decided for each", "paid", "currency", "in force from"), rows)
 
 
