@@ -104,7 +104,7 @@ def _decide(lane: Lane, standing: Standing, run: Run, chunk: int) -> Run:
         rows = transaction.histories_after(run.decided_to, chunk)
         histories = {subject: decode_history(history) for subject, history in rows}
         orders = lane.orders(transaction, told)
-        orders.load(list(histories))
+        orders.load(list(histories), all_between=True)
         for rule, subjects in standing.split(list(histories)):
             orders.settle(rule, rule.decide([(subject, histories[subject]) for subject in subjects]))
         lane.finish(transaction, orders, histories.__getitem__)

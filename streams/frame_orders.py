@@ -26,6 +26,7 @@ Place = tuple[HoldReason | None, Account | None]
 """Why an order may not leave, or the account it may go to."""
 
 NOWHERE: Place = (HoldReason.NO_ACCOUNT, None)
+SHARED: Place = (HoldReason.ACCOUNT_SHARED, None)
 _CODE = {reason: reason.value.encode() for reason in HoldReason}
 
 NewRow = tuple[ActiveRule, NewOrder, Entitlement]
@@ -54,11 +55,12 @@ class FrameOrders:
         self._steps: list[Sequence[int | bytes]] = []
         self._postings: dict[int, Posting] = {}
 
-    def load(self, subjects: Sequence[str]) -> None:
-        """Reads the entitlements of known subjects, and their held orders."""
+    def load(self, subjects: Sequence[str], *, all_between: bool = False) -> None:
+        """Reads the entitlements of known subjects, and their held orders; in one stretch where these are all from the first to the last."""
         if not subjects:
             return
-        self._before.update(self.transaction.entitlements(subjects))
+        read = self.transaction
+        self._before.update(read.entitlements_between(subjects[0], subjects[-1]) if all_between else read.entitlements(subjects))
         holding = sorted({subject for (subject, _), entitlement in self._before.items() if entitlement.held})
         if holding:
             for subject, period_id, sequence, amount_minor, steps, reason in self.transaction.orders_in(holding, State.HELD):
@@ -168,12 +170,10 @@ class FrameOrders:
             if (rule := self._rule_of(subject, period_id)) is not None
             for row in sorted(self._held[subject, period_id])
         ]
-        accounts = {account.key() for _, account in places if account} | {account.key() for _, _, _, (_, account) in waiting if account}
-        holders = self.transaction.holders(sorted(accounts)) if accounts else {}
-        crowded = {key for key, count in holders.items() if count > self.policy.max_subjects_per_account}
-        self._columns = self._columns_of_new([self._alone(place, crowded) for place in places] if crowded else places)
-        for subject, rule, row, place in waiting:
-            self._place_held(subject, rule, row, *self._alone(place, crowded))
+        places = self._alone([*places, *(place for _, _, _, place in waiting)])
+        self._columns = self._columns_of_new(places[: len(self._new)])
+        for (subject, rule, row, _), place in zip(waiting, places[len(self._new) :], strict=True):
+            self._place_held(subject, rule, row, *place)
         self._account_for_new()
 
     def _rule_of(self, subject: str, period_id: int) -> ActiveRule | None:
@@ -198,11 +198,13 @@ class FrameOrders:
         reason = check(assignment, self.policy, rule.rule.currency, self.today, 1)
         return (None, assignment.account) if reason is None and assignment is not None else (reason, None)
 
-    @staticmethod
-    def _alone(place: Place, crowded: set[bytes]) -> Place:
-        """The same place unless too many subjects share its account."""
-        account = place[1]
-        return (HoldReason.ACCOUNT_SHARED, None) if crowded and account is not None and account.key() in crowded else place
+    def _alone(self, places: Sequence[Place]) -> Sequence[Place]:
+        """The same places, save where too many subjects share the account."""
+        keys = [None if account is None else account.key() for _, account in places]
+        asked = sorted({key for key in keys if key is not None})
+        holders = self.transaction.holders(asked) if asked else {}
+        crowded = {key for key, count in holders.items() if count > self.policy.max_subjects_per_account}
+        return [SHARED if key in crowded else place for key, place in zip(keys, places, strict=True)] if crowded else places
 
     def _columns_of_new(self, places: Sequence[Place]) -> Sequence[Sequence[int | bytes]]:
         """The new orders as columns of `ORDER`; those that may leave get their number in the outbox."""

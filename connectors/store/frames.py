@@ -177,6 +177,15 @@ class FrameTransaction:
         )
         return {(row[0], row[1]): Entitlement(*row) for row in rows}  # type: ignore[misc, arg-type]
 
+    def entitlements_between(self, first: str, last: str) -> dict[tuple[str, int], Entitlement]:
+        """The entitlements of the subjects from one to another, both among them."""
+        rows = self._fetch(
+            "SELECT subject, benefit_period_id, rule_id, decision, owed_minor, live_minor, claim_minor, orders, held, receipt"
+            " FROM entitlement WHERE shard = %s AND subject BETWEEN %s AND %s",
+            (self.shard, first, last),
+        )
+        return {(row[0], row[1]): Entitlement(*row) for row in rows}  # type: ignore[misc, arg-type]
+
     def add_entitlements(self, entitlements: Sequence[Entitlement]) -> None:
         """Entitlements that did not exist."""
         if entitlements:
