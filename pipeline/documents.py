@@ -67,6 +67,29 @@ class Node:
             return [item.plain() for item in self.value]
         return {key: item.plain() for key, item in self.value.items()}
 
+    def torn(self, key: str) -> tuple[str, str]:
+        """Where a comma without quotes ended a value and made a key of what follows it: the key that has the value, and the whole of it as meant."""
+        if not isinstance(self.value, dict):
+            return "", ""
+        keys = list(self.value)
+        index = keys.index(key)
+        first = index
+        while first and self._bare(keys[first]):
+            first -= 1
+        held = self.value[keys[first]]
+        if first == index or held.quoted or not isinstance(held.value, str) or not held.value:
+            return "", ""
+        last = index
+        while last + 1 < len(keys) and self._bare(keys[last + 1]):
+            last += 1
+        return keys[first], ", ".join((held.value, *keys[first + 1 : last + 1]))
+
+    def _bare(self, key: str) -> bool:
+        """Whether a key stands between commas, without a colon and a value."""
+        assert isinstance(self.value, dict)
+        item, (line, column) = self.value[key], self.key_marks[key]
+        return item.value == "" and not item.quoted and (item.line, item.column) == (line, column + len(key))
+
     def at(self, *path: str | int) -> Node:
         """The node at a path of keys and indexes, or the nearest node above it that exists."""
         node = self
@@ -78,6 +101,14 @@ class Node:
             else:
                 break
         return node
+
+
+def comma(key: str, whole: str) -> tuple[str, str]:
+    """What is said of a value that a comma has torn, and its mend."""
+    number = re.fullmatch(r"[+-]?\d+(, \d{3})+(\.\d+)?", whole, re.ASCII)
+    quoted = whole.replace(", ", "_") if number else f"'{whole}'" if '"' in whole else f'"{whole}"'
+    why = "a number has _ and no comma" if number else "within { } a text with a comma wants quotes"
+    return f"the comma in {whole!r} ends the value: {why}", f"Write {key}: {quoted}."
 
 
 def place_text(path: tuple[str | int, ...]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import TypeVar
 
-from pipeline.documents import Node, parse_document, place_text
+from pipeline.documents import Node, comma, parse_document, place_text
 from pipeline.facts import Value, day
 from pipeline.money import MINOR_DIGITS, parse_minor
 from pipeline.problems import Malformed, Problem, suggestion
@@ -48,6 +48,11 @@ class _Reading:
         node = self.root.at(*path)
         self.problems.append(Problem(place_text(path), message, mend, node.line, node.column))
 
+    def refuse_once(self, path: Path, message: str, mend: str) -> None:
+        """A problem that several parts of the document would tell."""
+        if all((problem.place, problem.message) != (place_text(path), message) for problem in self.problems):
+            self.refuse(path, message, mend)
+
     def mapping(self, path: Path, keys: tuple[str, ...] = (), needed: tuple[str, ...] = ()) -> dict[str, Node]:
         """The mapping at `path`, its keys checked against `keys` (any, if empty) and the `needed` ones."""
         node = self.root.at(*path)
@@ -57,6 +62,10 @@ class _Reading:
         for key in node.value:
             if keys and key not in keys:
                 line, column = node.key_marks[key]
+                begun, whole = node.torn(key)
+                if whole:
+                    self.refuse_once((*path, begun), *comma(begun, whole))
+                    continue
                 near = suggestion(key, keys)
                 message = f"unknown key {key!r}, {near}" if near else f"unknown key {key!r}"
                 self.problems.append(Problem(place_text((*path, key)), message, f"Known here: {', '.join(keys)}.", line, column))

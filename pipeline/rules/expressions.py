@@ -12,6 +12,7 @@ from pipeline.facts import day
 from pipeline.problems import suggestion
 
 from . import terms
+from .syntax import WORDS_OF_TRUTH, mend_of, slip
 from .terms import Kind, Refused, Term
 
 MAX_CHARACTERS = 500
@@ -58,7 +59,7 @@ def parse_expression(text: str, names: Mapping[str, Term]) -> Term:
             warnings.simplefilter("ignore")
             tree = ast.parse(text, mode="eval").body
     except SyntaxError as error:
-        raise BadExpression(f"not an expression: {error.msg}", "", (error.offset or len(text) + 1) - 1) from None
+        raise BadExpression(*slip(text, error.msg, (error.offset or len(text) + 1) - 1)) from None
     except (ValueError, RecursionError, MemoryError):
         raise BadExpression("not an expression", "", 0) from None
     nodes = sum(isinstance(node, ast.expr) for node in ast.walk(tree))
@@ -83,7 +84,7 @@ class _Reader:
     def term(self, node: ast.expr) -> Term:
         read = getattr(self, "_" + type(node).__name__.lower(), None)
         if read is None:
-            raise self._bad(node, f"{self._source(node)!r} is not allowed in an expression")
+            raise self._not_allowed(node)
         try:
             result: Term = read(node)
         except BadExpression:
@@ -100,11 +101,17 @@ class _Reader:
         before = sum(len(part) for part in line[:-1]) + len(line[-1].encode()[: node.col_offset].decode(errors="ignore"))
         return BadExpression(message, mend, before)
 
+    def _not_allowed(self, node: ast.expr) -> BadExpression:
+        source = self._source(node)
+        return self._bad(node, f"{source!r} is not allowed in an expression", mend_of(source))
+
     def _name(self, node: ast.Name) -> Term:
         if node.id in self.names:
             if self.names[node.id] is terms.UNKNOWN:
                 raise BadExpression("", "", 0, silent=True)
             return self.names[node.id]
+        if node.id in WORDS_OF_TRUTH:
+            raise self._not_allowed(node)
         known = [*self.names, *FUNCTIONS, *DAYS]
         near = suggestion(node.id, known)
         refused = self._bad(node, f"unknown name {node.id!r}" + (f", {near}" if near else ""), "" if near else f"Known names: {', '.join(self.names)}.")
@@ -123,7 +130,7 @@ class _Reader:
         if isinstance(node.value, str):
             return terms.text_constant(node.value)
         if isinstance(node.value, bool) or not isinstance(node.value, int | float):
-            raise self._bad(node, f"{source!r} is not allowed in an expression")
+            raise self._not_allowed(node)
         try:
             return terms.constant(Fraction(source.replace("_", "")), terms.NUMBER, source, literal=True)
         except Refused:
@@ -137,14 +144,18 @@ class _Reader:
             return terms.logical("not", [operand], self._source(node))
         if isinstance(node.op, ast.USub):
             return terms.negative(operand, self._source(node))
-        raise self._bad(node, f"{self._source(node)!r} is not allowed in an expression")
+        raise self._not_allowed(node)
 
     def _binop(self, node: ast.BinOp) -> Term:
         combine = _ARITHMETIC.get(type(node.op))
         if combine is None:
-            mend = "Division is written /; whole steps are full_steps(a, size)." if isinstance(node.op, ast.FloorDiv | ast.Mod) else ""
-            raise self._bad(node, f"{self._source(node)!r}: only + - * and / calculate", mend)
+            raise self._bad(node, f"{self._source(node)!r}: only + - * and / calculate", mend_of(self._between(node)))
         return combine(self.term(node.left), self.term(node.right), self._source(node))
+
+    def _between(self, node: ast.BinOp) -> str:
+        """The sign of an operation."""
+        sides = self._source(node.left), self._source(node.right)
+        return self._source(node).removeprefix(sides[0]).removesuffix(sides[1]).strip(" ()")
 
     def _boolop(self, node: ast.BoolOp) -> Term:
         return terms.logical("and" if isinstance(node.op, ast.And) else "or", [self.term(value) for value in node.values], self._source(node))

@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from pipeline.documents import Node, place_text
+from pipeline.documents import Node, comma, place_text
 from pipeline.problems import MAX_PROBLEMS, Malformed, Problem, more_problems, suggestion
 
 from .document import Document
@@ -59,12 +59,13 @@ def _expected(path: Path) -> str:
 
 def _problem(root: Node, kind: str, loc: tuple[str | int, ...], message: str, context: dict[str, Any], given: object) -> Problem:
     path = _real_path(root, loc)
+    torn = _torn(root, path)
+    if torn is not None:
+        return torn
     if kind == "extra_forbidden":
         known = _known_keys(path[:-1])
         near, names = suggestion(str(path[-1]), known), ", ".join(known)
         mend = "" if near else f"Known keys: {names}."
-        if given == "":
-            mend = "Between braces a comma ends a value: put one that holds a comma in quotes."
         return locate(root, path, f"unknown key {path[-1]!r}" + (f", {near}" if near else ""), mend, key=True, expected=f"one of {names}")
     if kind == "missing":
         wanted = (*path, *loc[len(path) :])
@@ -77,6 +78,17 @@ def _problem(root: Node, kind: str, loc: tuple[str | int, ...], message: str, co
         return locate(root, path, f"{given!r} is not known here" + (f", {near}" if near else ""), f"It is one of {listed}.", expected=f"one of {listed}")
     expected = _EXPECTED.get(kind, "")
     return locate(root, path, f"{expected} must stand here" if expected else message, expected=expected)
+
+
+def _torn(root: Node, path: Path) -> Problem | None:
+    """The problem of a value that a comma without quotes has torn, told once and where the value stands."""
+    node = root.at(*path)
+    within = path if isinstance(node.value, dict) else path[:-1]
+    for torn in node.value if isinstance(node.value, dict) else path[-1:]:
+        key, whole = root.at(*within).torn(torn) if isinstance(torn, str) else ("", "")
+        if whole:
+            return locate(root, (*within, key), *comma(key, whole))
+    return None
 
 
 _EXPECTED = {

@@ -179,7 +179,10 @@ def multiply(a: Term, b: Term, text: str = "") -> Term:
 def divide(a: Term, b: Term, text: str = "") -> Term:
     _numbers("divide", a, b)
     if b.op != "const" or b.kind.type == "money":
-        raise Refused(f"cannot divide by {b}: only a written number divides", "Use full_steps or started_steps for whole steps, or multiply by a ratio.")
+        few = b.kind.type in ("number", "years") and b.op in ("fact", "step")
+        by = f", such as a parameter by {b} with 1, 1/2, 1/3" if few else ""
+        mend = f"Multiply by a ratio{by}; whole steps are full_steps(a, size) or started_steps(a, size)."
+        raise Refused(f"cannot divide by {b}: only a written number divides", mend)
     if b.low == 0:
         raise Refused("cannot divide by zero")
     share = constant(1 / b.low, Kind("ratio") if not a.literal else NUMBER, text=f"1/{b.low}", literal=a.literal)

@@ -1,12 +1,20 @@
 """What somebody meets who writes the law of another country: amounts per month, currencies, commas, and expressions as other languages write them."""
 
+# ruff: noqa: E501, ISC004
+# The exact messages stand on one line each.
+
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import pytest
 
 from pipeline.problems import Malformed
+from pipeline.registry import load_registry
 from pipeline.rules import load_rule, run_tests
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 MONTHLY = """\
 format: benefit-rule/1
 benefit: abroad
@@ -77,3 +85,63 @@ def test_amounts_per_different_periods_are_refused_with_their_conversion(catalog
 def test_a_weekly_amount_is_paid_for_the_weeks_that_the_law_counts(catalogue):
     text = MONTHLY.replace("per: month, ", "").replace("1/3}", "52/12}").replace("333.33", "4_333.33")
     assert [result.passed for result in run_tests(load_rule(text, catalogue))] == [True]
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        ("age = 18", "'=' is no sign of the language (line 14, column 28). Write == to compare."),
+        ("age < 18 && resident", "'&&' is no sign of the language (line 14, column 33). Write and."),
+        ("age < 18 || resident", "'||' is no sign of the language (line 14, column 33). Write or."),
+        ("age < 18 AND resident", "'AND' is no word of the language (line 14, column 33). Write and."),
+        ("!resident", "'!' is no sign of the language (line 14, column 23). Write not."),
+        ("age ≤ 18", "'≤' is no sign of the language (line 14, column 28). Write <=."),
+        ("age <> 18", "'<>' is no sign of the language (line 14, column 28). Write !=."),
+        ("rate * 5 % > rate", "'%' is no sign of the language (line 14, column 33). A percentage is a parameter of type percent, with its law; only a rate is also written 5 %."),
+        ("age % 2 == 0", "'age % 2': only + - * and / calculate (line 14, column 23). A percentage is a parameter of type percent, with its law; only a rate is also written 5 %."),
+        ("age ^ 2 > 4", "'age ^ 2': only + - * and / calculate (line 14, column 23). A power is written out: a * a."),
+        ("age < 18 & resident", "'18 & resident': only + - * and / calculate (line 14, column 30). Write and."),
+        ("if age < 18 then resident", "'then' is no word of the language (line 14, column 36). Write: a if condition else b."),
+        ("resident if age < 18", "'if' has no 'else' (line 14, column 33). Write: a if condition else b."),
+        ("age < 18 ? resident : 0", "'?' is no sign of the language (line 14, column 33). Write: a if condition else b."),
+        ("age > 10 000", "'000' follows '10' without a sign between them (line 14, column 33). A large number is written 10_000."),
+        ("age > 10,000", "'age > 10,000' is not allowed in an expression (line 14, column 23). A large number is written with _: age > 10_000."),
+        ("age of child > 3", "'of' follows 'age' without a sign between them (line 14, column 28). Write + - * / or a comparison; words of a name are joined by _."),
+        ("age > ", "nothing follows '>' (line 14, column 28). Write what follows it, or leave it out."),
+        ("", "there is no expression (line 14, column 23). Write a name, such as that of a fact."),
+        ("resident == yes", "'yes' is not allowed in an expression (line 14, column 36). A fact that is yes or no is itself the condition: write resident, or not resident."),
+        ("resident == True", "'True' is not allowed in an expression (line 14, column 36). A fact that is yes or no is itself the condition: write resident, or not resident."),
+        ("age is 3", "'age is 3' is not allowed in an expression (line 14, column 23). Compare with == != < <= > >= in."),
+        ("100 / age > 3", "cannot divide by age: only a written number divides (line 14, column 23). "
+         "Multiply by a ratio, such as a parameter by age with 1, 1/2, 1/3; whole steps are full_steps(a, size) or started_steps(a, size)."),
+    ],
+)  # fmt: skip
+def test_an_expression_as_other_languages_write_it_is_refused_with_the_way_to_write_it(expression, message, catalogue):
+    assert problems(MONTHLY.replace('"age < 18"', f'"{expression}"'), catalogue) == [f"eligible_when[0].when: {message}"]
+
+
+def test_a_comma_that_tears_an_expression_is_told_once_where_the_expression_stands(catalogue):
+    text = MONTHLY.replace("is: rate * third}", "is: max(rate, rate, rate) * third, law: P1}")
+    assert problems(text, catalogue) == [
+        "amount.steps[0].is: the comma in 'max(rate, rate, rate) * third' ends the value: within { } a text with a comma wants quotes (line 17, column 23). "
+        'Write is: "max(rate, rate, rate) * third".'
+    ]
+
+
+def test_a_comma_that_tears_a_sentence_is_told_the_same(catalogue):
+    text = MONTHLY.replace('when: "age < 18", law: P1', 'when: "age < 18", law: P1, held: {en: Well, "{subject} is {age}", da: x}')
+    assert problems(text.replace('"{subject} is {age}", ', "he is young, "), catalogue)[0].endswith('Write en: "Well, he is young".')
+
+
+def test_a_key_that_is_only_misspelt_is_no_torn_text(catalogue):
+    assert "unknown key 'bogus'" in problems(MONTHLY.replace("is: rate * third}", "is: rate * third, bogus: }"), catalogue)[0]
+    assert "unknown key 'bogus'" in problems(MONTHLY.replace("is: rate * third}", 'is: "rate * third", bogus}'), catalogue)[0]
+
+
+def test_a_comma_that_tears_a_meaning_of_a_registry_is_told_in_the_same_words():
+    text = (ROOT / "registries" / "residency.yaml").read_text(encoding="utf-8")
+    torn = re.sub(r"meaning: ([A-Z][^,\"'}\n]+)}", r"meaning: \1, or so, or not}", text, count=1)
+    assert torn != text
+    with pytest.raises(Malformed) as refused:
+        load_registry(torn)
+    assert [problem.message.split(" ends the value")[1] for problem in refused.value.problems] == [": within { } a text with a comma wants quotes"]
