@@ -60,12 +60,12 @@ def _by_segment(rule: Rule, members: pl.DataFrame, days: tuple[int, ...]) -> lis
 
 def _made(rule: Rule, segment: int, days: tuple[int, ...], members: pl.DataFrame) -> pl.DataFrame:
     columns, sums = _plan(rule, segment, days)
-    lines = typed_facts(_of_each(rule), members)
+    lines = typed_facts(of_each(rule), members)
     return lines.with_columns(columns).group_by(ROW).agg(sums)
 
 
 @lru_cache(maxsize=64)
-def _of_each(rule: Rule) -> Rule:
+def of_each(rule: Rule) -> Rule:
     """The rule as it looks at one member."""
     assert rule.members is not None
     return replace(rule, facts=rule.members.facts)
@@ -74,7 +74,7 @@ def _of_each(rule: Rule) -> Rule:
 @lru_cache(maxsize=256)
 def _plan(rule: Rule, segment: int, days: tuple[int, ...]) -> tuple[list[pl.Expr], list[pl.Expr]]:
     """What is worked out for each member, and what is made of it for each household."""
-    emit = Emitter(_of_each(rule), segment, dict(zip(("period.start", "period.end", "payment.date"), days, strict=True)))
+    emit = Emitter(of_each(rule), segment, dict(zip(("period.start", "period.end", "payment.date"), days, strict=True)))
     columns, sums = [], []
     for fact in rule.facts:
         if fact.aggregate is not None:

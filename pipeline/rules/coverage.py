@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -11,6 +11,7 @@ import msgspec
 from pipeline.documents import parse_document, place_text
 from pipeline.facts import LAST_DAY, day_date
 
+from .aggregates import ROW, members_frame, of_each
 from .branches import Branch, birthdays, branches, nodes
 from .emit import Emitter
 from .evaluate import decide, typed_facts
@@ -19,7 +20,7 @@ from .periods import Period, period_with
 from .proof import NO_SOLVER, solver_installed
 from .rule import Case, Key, Parameter, Rule, RuleFact
 from .scalars import Path
-from .terms import MONTHS
+from .terms import MONTHS, YES_NO, Term, logical
 from .trial import by_period, expects_nothing, frame_of
 
 Place = tuple[Path, str]
@@ -75,18 +76,19 @@ def branch_coverage(rule: Rule) -> Coverage:
     missing = [branch for index, branch in enumerate(asked) if index not in reached]
     counted = sum(not branch.is_day for branch in asked)
     lacking = [_Lacking((branch.path, branch.text), branch) for branch in missing if not branch.is_day]
-    for total, found in (_keys(rule, groups), _remainders(rule, groups)):
+    for total, found in (_keys(rule, groups), _remainders(rule, groups), _members(rule, groups)):
         counted += total
         lacking += found
     closed, unproved = _closed(rule, lacking)
     open_ = [one for one in lacking if one not in closed]
     days = [(branch.path, branch.text) for branch in missing if branch.is_day] + list(_change_days(rule, groups))
     line = _lines(rule)
-    told = [
-        tuple(Unreached(place_text(path), line(path), text) for path, text in dict.fromkeys(places))
-        for places in ((one.place for one in open_), days, (one.place for one in closed))
-    ]
-    return Coverage(counted - len(closed), *told, unproved)
+
+    def told(places: Iterable[Place]) -> tuple[Unreached, ...]:
+        return tuple(Unreached(place_text(path), line(path), text) for path, text in dict.fromkeys(places))
+
+    missing_, nobody = (told(one.place for one in found) for found in (open_, closed))
+    return Coverage(counted - len(closed), missing_, told(days), nobody, unproved)
 
 
 def _closed(rule: Rule, lacking: Sequence[_Lacking]) -> tuple[list[_Lacking], str]:
@@ -167,6 +169,31 @@ def _key_text(fact: RuleFact, key: Key, currency: str) -> str:
         return str(key)
     low, high = (written(fact.type, end, currency) for end in (key.low, key.high))
     return low if key.low == key.high else f"{low} to {high}"
+
+
+def _members(rule: Rule, groups: Sequence[_Group]) -> tuple[int, list[_Lacking]]:
+    """Of each question that an aggregate asks of members: that a member of some test says yes to it, and one says no."""
+    asked: list[tuple[Place, Term]] = []
+    for fact in rule.facts:
+        if fact.aggregate is not None:
+            questions = (fact.aggregate.how, fact.aggregate.term), ("where", fact.aggregate.where)
+            for key, term in questions:
+                if term is not None and term.kind == YES_NO and term.op != "const":
+                    path: Path = ("aggregates", fact.name, key)
+                    asked += [((path, f"a member with {term}"), term), ((path, f"a member without {term}"), logical("not", [term]))]
+    reached = {index for group in groups for index in _told_by_members(rule, group, [term for _, term in asked])} if asked else set[int]()
+    return len(asked), [_Lacking(place) for index, (place, _) in enumerate(asked) if index not in reached]
+
+
+def _told_by_members(rule: Rule, group: _Group, asked: Sequence[Term]) -> Iterator[int]:
+    """The numbers of the questions to which some member of a group of tests says yes."""
+    frame = typed_facts(of_each(rule), members_frame(rule, [case.members or () for case in group.cases]))
+    if rule.needs_event_day:
+        frame = frame.with_columns(frame_of(rule, group.cases).get_column("event_day").gather(frame.get_column(ROW)))
+    days = {name: rule.day(name, group.period) for name in ("period.start", "period.end", "payment.date")}
+    emit = Emitter(of_each(rule), group.segment, days)
+    held = frame.select(emit(term).fill_null(False).any().alias(str(number)) for number, term in enumerate(asked)).row(0)
+    return (number for number, some in enumerate(held) if some)
 
 
 def _remainders(rule: Rule, groups: Sequence[_Group]) -> tuple[int, list[_Lacking]]:
