@@ -84,6 +84,12 @@ DAYS = {
 }
 
 
+@pytest.fixture
+def unasked_solver(monkeypatch):
+    """The solver takes its time over each branch that is not reached, and closes none of these."""
+    monkeypatch.setattr("pipeline.rules.coverage.solver_installed", lambda: False)
+
+
 def without_tests(catalogue):
     return replace(load_rule(TEXT, catalogue), tests=())
 
@@ -95,17 +101,20 @@ def by_place(unreached):
     return found
 
 
+@pytest.mark.usefixtures("unasked_solver")
 def test_every_branch_row_and_key_is_named_where_there_is_no_test(catalogue):
     covered = branch_coverage(without_tests(catalogue))
     assert by_place(covered.missing) == ALL
     assert (covered.full, covered.percent, covered.branches) == (False, 0, sum(map(len, ALL.values())))
 
 
+@pytest.mark.usefixtures("unasked_solver")
 def test_every_boundary_day_is_named_where_there_is_no_test(catalogue):
     found = by_place(branch_coverage(without_tests(catalogue)).days)
     assert {place: texts & found.get(place, set()) for place, texts in DAYS.items()} == DAYS
 
 
+@pytest.mark.usefixtures("unasked_solver")
 def test_what_is_named_has_the_line_on_which_it_stands(catalogue):
     lines = TEXT.splitlines()
     for one in branch_coverage(without_tests(catalogue)).missing:
@@ -113,6 +122,7 @@ def test_what_is_named_has_the_line_on_which_it_stands(catalogue):
         assert key in ("rows", "brackets", "steps") or f"{key}:" in lines[one.line - 1]
 
 
+@pytest.mark.usefixtures("unasked_solver")
 def test_a_test_takes_away_what_it_reaches_and_nothing_else(catalogue):
     covered = branch_coverage(load_rule(TEXT, catalogue))
     reached = {place: ALL[place] - by_place(covered.missing).get(place, set()) for place in ALL}
@@ -131,6 +141,7 @@ def test_a_test_takes_away_what_it_reaches_and_nothing_else(catalogue):
     }
 
 
+@pytest.mark.usefixtures("unasked_solver")
 def test_a_birthday_and_the_day_before_it_are_told_apart(catalogue):
     for born, standing in (("2017-01-01", "the birthday on which"), ("2017-01-02", "the day before"), ("2016-12-31", "")):
         days = by_place(branch_coverage(load_rule(TEXT.replace("2014-01-01", born), catalogue)).days)["eligible_when[0].when"]
@@ -139,11 +150,13 @@ def test_a_birthday_and_the_day_before_it_are_told_apart(catalogue):
         }
 
 
+@pytest.mark.usefixtures("unasked_solver")
 def test_a_test_that_expects_nothing_reaches_nothing(catalogue):
     unfinished = load_rule(TEXT.replace("expect: {decision: granted}", "expect: {}"), catalogue)
     assert by_place(branch_coverage(unfinished).missing) == ALL
 
 
+@pytest.mark.usefixtures("unasked_solver")
 def test_a_branch_that_the_ranges_of_the_facts_rule_out_is_not_asked_for(catalogue):
     text = TEXT.replace("floor: 0, cap: 500", "floor: 0, cap: 100_000").replace("above: 100_000, rate: 5 %", "above: 2_000_000, rate: 5 %")
     found = by_place(branch_coverage(replace(load_rule(text, catalogue), tests=())).missing)
@@ -157,6 +170,7 @@ def test_the_tests_of_a_shipped_rule_reach_every_branch(path, catalogue):
     assert (covered.missing, covered.percent) == ((), 100)
 
 
+@pytest.mark.usefixtures("unasked_solver")
 def test_below_all_branches_the_command_ends_with_1_and_names_them(tmp_path):
     text = (ROOT / "benefits/dk-heat-cheque/2022-04-01.yaml").read_text(encoding="utf-8")
     path = tmp_path / "rule.yaml"
@@ -204,6 +218,7 @@ def test_more_tests_never_reach_less(text, people):
     assert some < none
 
 
+@pytest.mark.usefixtures("unasked_solver")
 def test_a_member_with_and_a_member_without_what_an_aggregate_asks_are_both_wanted(catalogue):
     text = (ROOT / "benefits/jp-fixed-sum-2020/2020-04-30.yaml").read_text(encoding="utf-8")
     rule = load_rule(text, catalogue)
