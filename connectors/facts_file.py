@@ -71,7 +71,7 @@ class FactsFile:
             table = self._base.slice(first, self._chunk_rows).select(*self._facts, *beside).collect()
             wide = self._sides(table)
             holds = table.get_column(HOLD).cast(pl.String).fill_null(PAYABLE) if HOLD in self._schema else None
-            certain = {str(name): wide[name] for name in ("final", "provisional") if name in wide}
+            certain = {str(name): None if wide[name].equals(wide["candidate"]) else wide[name] for name in ("final", "provisional") if name in wide}
             by = pl.DataFrame([table.get_column("by|" + name).alias(name) for name in columns])
             yield Chunk(first, wide["candidate"], wide.get("active"), by, holds, certain)
 

@@ -25,6 +25,10 @@ BESIDE = {"region": "residency.municipality", "household_type": "residency.marit
 """What people are grouped by though no rule reads it, and the facts that tell it."""
 
 
+TOGETHER = 4
+"""How many files are decided in one go."""
+
+
 class SnapshotPeople:
     """Everybody in a snapshot; people are grouped by the candidate's facts, `age`, `region`, `household_type`, and any fact of the registries by its name."""
 
@@ -101,16 +105,25 @@ class SnapshotPeople:
     # The people, as a what-if asks for them.
 
     def chunks(self, columns: Sequence[str]) -> Iterator[Chunk]:
-        """Everybody, a file at a time."""
-        for number, part in enumerate(self._parts):
-            tables = {side: pl.read_parquet(self._tables[side] / part.name) for side in self._readers}
-            places = tables["candidate"].get_column(PLACE)
-            beside = pl.read_parquet(self._tables["beside"] / part.name)[places]
-            facts = {side: table.drop(PLACE) for side, table in tables.items()}
-            by = pl.DataFrame([(facts["candidate"] if name in facts["candidate"].columns else beside).get_column(name) for name in columns])
-            holds = holds_of(self.candidate.rule, pl.read_parquet(part, columns=list(PAYEES_SCHEMA))[places], self.snapshot.manifest.policy)
-            certain = {str(name): facts[name] for name in CERTAIN if name in facts}
+        """Everybody, a few files at a time."""
+        for number in range(0, len(self._parts), TOGETHER):
+            parts = [self._part(part, columns) for part in self._parts[number : number + TOGETHER]]
+            tables = {name: pl.concat([part[name] for part in parts]) for name in parts[0]}
+            facts = {side: tables[side] for side in self._readers}
+            by = pl.DataFrame([(facts["candidate"] if name in facts["candidate"].columns else tables["beside"]).get_column(name) for name in columns])
+            holds = holds_of(self.candidate.rule, tables["payees"], self.snapshot.manifest.policy)
+            certain = {str(name): None if facts[name].equals(facts["candidate"]) else facts[name] for name in CERTAIN if name in facts}
             yield Chunk(self._starts[number], facts["candidate"], facts.get("active"), by, holds, certain)
+
+    def _part(self, part: Path, columns: Sequence[str]) -> dict[str, pl.DataFrame]:
+        """What is known of those people of a file whom the candidate decides about."""
+        read = {side: pl.read_parquet(self._tables[side] / part.name) for side in self._readers}
+        places = read["candidate"].get_column(PLACE)
+        beside = pl.read_parquet(self._tables["beside"] / part.name).select([name for name in columns if name in self.names])
+        payees = pl.read_parquet(part, columns=list(PAYEES_SCHEMA))
+        everybody = len(places) == payees.height
+        found = {"beside": beside if everybody or not beside.width else beside[places], "payees": payees if everybody else payees[places]}
+        return {**{side: table.drop(PLACE) for side, table in read.items()}, **found}
 
     def column(self, name: str) -> pl.Series:
         """A column of everybody."""

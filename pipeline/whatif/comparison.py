@@ -38,7 +38,7 @@ class Chunk:
     """Some people in the order of their rows, from `first_row` on: the facts of each rule, and what else is known of the same people.
 
     `columns` has what people are grouped by, `holds` the code of the reason why money could not leave (`PAYABLE` where it could). `certain`
-    has the candidate's facts as they are when only facts of some statuses count, by what counts.
+    has the candidate's facts as they are when only facts of some statuses count, by what counts; None where they are the same.
     """
 
     first_row: int
@@ -46,7 +46,7 @@ class Chunk:
     active: pl.DataFrame | None = None
     columns: pl.DataFrame = field(default_factory=pl.DataFrame)
     holds: pl.Series | None = None
-    certain: dict[str, pl.DataFrame] = field(default_factory=dict)
+    certain: dict[str, pl.DataFrame | None] = field(default_factory=dict)
 
 
 class Both(NamedTuple):
