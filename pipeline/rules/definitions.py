@@ -218,7 +218,7 @@ class Definitions:
             return read_range(fact.range, fact.type, self.currency)
         except ValueError as error:
             self.bad((*path, "range"), str(error))
-            return 0, 0
+            return default or (0, 0)
 
     def parameter(self, name: str, given: document.Parameter) -> None:
         path: Path = ("parameters", name)
