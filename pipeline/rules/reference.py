@@ -9,6 +9,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
+from pipeline import documents
+
 from . import amounts, check, definitions, document, expressions, grids, members, regions, scalars
 from .document import Document
 from .expressions import DAYS, FUNCTIONS
@@ -22,11 +24,14 @@ _WORDS: tuple[tuple[object, str], ...] = (
 )  # fmt: skip
 
 _SIZES = (
+    ("bytes of a document", documents.MAX_BYTES), ("keys and values of a document", documents.MAX_NODES), ("levels of a document", documents.MAX_DEPTH),
+    ("lines of a document", documents.MAX_LINES), ("characters of a line", documents.MAX_LINE),
     ("facts and aggregates, and facts of a member", check.MAX_FACTS), ("conditions and exclusions", check.MAX_CONDITIONS),
+    ("parameters", check.MAX_PARAMETERS), ("days on which a parameter changes", check.MAX_CHANGES), ("steps", check.MAX_STEPS),
     ("members of a household", members.MAX_MEMBERS), ("characters of an expression", expressions.MAX_CHARACTERS),
     ("parts of an expression", expressions.MAX_NODES),
     ("levels of an expression", expressions.MAX_DEPTH), ("values of a parameter by key", definitions.MAX_ROWS),
-    ("rows of a table", grids.MAX_ROWS), ("regions into which the rows of a table cut its facts", regions.MAX_BOXES), ("brackets of a scale", 32),
+    ("rows of a table", grids.MAX_ROWS), ("regions into which the rows of all tables cut their facts", regions.MAX_BOXES), ("brackets of a scale", 32),
     ("claims", 32),
 )  # fmt: skip
 
