@@ -7,11 +7,18 @@ from fractions import Fraction
 
 from babel.numbers import format_currency
 
-MINOR_DIGITS: dict[str, int] = {
-    "AUD": 2, "CAD": 2, "CHF": 2, "CZK": 2, "DKK": 2, "EUR": 2, "GBP": 2, "HKD": 2, "HUF": 2, "INR": 2,
-    "ISK": 0, "JPY": 0, "KRW": 0, "NOK": 2, "NZD": 2, "PLN": 2, "RON": 2, "SEK": 2, "SGD": 2, "USD": 2, "XOF": 0,
-}  # fmt: skip
-"""Decimals of a currency's minor unit (ISO 4217, table A.1)."""
+_CODES = {
+    0: "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF",
+    2: (
+        "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY COP CRC CUP CVE CZK DKK DOP DZD EGP "
+        "ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA "
+        "MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE "
+        "SOS SRD SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VED VES WST XCD XCG YER ZAR ZMW ZWG"
+    ),
+    3: "BHD IQD JOD KWD LYD OMR TND",
+}
+MINOR_DIGITS: dict[str, int] = {code: digits for digits, codes in _CODES.items() for code in codes.split()}
+"""Decimals of a currency's minor unit (ISO 4217, table A.1): every currency that people are paid in, without funds, metals and units of account."""
 
 _DECIMAL = re.compile(r"[+-]?\d[\d_]*(\.\d+)?")
 
@@ -21,7 +28,15 @@ def minor_digits(currency: str) -> int:
     try:
         return MINOR_DIGITS[currency]
     except KeyError:
-        raise ValueError(f"unknown currency {currency!r}, known: {', '.join(MINOR_DIGITS)}") from None
+        raise ValueError(f"unknown currency {currency!r}, {nearest_currency(currency)}") from None
+
+
+def nearest_currency(text: str) -> str:
+    """What to write in place of a currency that is none."""
+    if text.upper() in MINOR_DIGITS:
+        return f"a currency is written in capitals: {text.upper()}"
+    turned = next((code for code in MINOR_DIGITS if sorted(code) == sorted(text.upper())), "")
+    return f"did you mean {turned!r}?" if turned else "write its three letters of ISO 4217, such as EUR"
 
 
 def parse_minor(text: str, currency: str) -> int:
@@ -53,6 +68,7 @@ def money_text(amount_minor: int, currency: str, locale: str = "en") -> str:
 
     amount = Decimal(decimal_text(amount_minor, currency))
     if locale == "en":
-        number = format_currency(amount, currency, format="#,##0.00" if minor_digits(currency) else "#,##0", locale=locale, currency_digits=False)
+        digits = minor_digits(currency)
+        number = format_currency(amount, currency, format="#,##0." + "0" * digits if digits else "#,##0", locale=locale, currency_digits=False)
         return f"{number} {currency}"
-    return format_currency(amount, currency, locale=locale)
+    return format_currency(amount, currency, locale=locale, decimal_quantization=False)

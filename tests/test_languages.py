@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from babel.messages.extract import extract_from_file
-from babel.numbers import get_currency_precision
+from babel.numbers import get_currency_precision, list_currencies
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -104,8 +104,20 @@ def test_values_are_written_as_people_of_the_language_write_them():
     assert DANISH.instant(datetime(2022, 3, 1, 9, 5, tzinfo=UTC)) == "1. marts 2022 09.05.00 UTC"
 
 
-def test_the_decimals_of_a_currency_are_those_that_the_forms_of_languages_have():
-    assert {currency: get_currency_precision(currency) for currency in MINOR_DIGITS} == MINOR_DIGITS
+def test_every_currency_is_one_that_the_forms_of_languages_know():
+    assert set(MINOR_DIGITS) <= list_currencies()
+    assert all(get_currency_precision(currency) <= digits for currency, digits in MINOR_DIGITS.items())
+    assert len(MINOR_DIGITS) > 150
+
+
+def test_amounts_are_written_with_the_decimals_of_their_currency():
+    assert [ENGLISH.money(1_234_567, currency) for currency in ("KWD", "IQD", "HUF", "ISK")] == [
+        "1,234.567 KWD",
+        "1,234.567 IQD",
+        "12,345.67 HUF",
+        "1,234,567 ISK",
+    ]
+    assert [DANISH.money(1_234_567, currency) for currency in ("KWD", "IQD")] == ["1.234,567 KWD", "1.234,567 IQD"]
 
 
 @given(st.fractions())

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from pipeline.documents import Node, comma, parse_document, place_text
 from pipeline.facts import Value, day
-from pipeline.money import MINOR_DIGITS, parse_minor
+from pipeline.money import MINOR_DIGITS, nearest_currency, parse_minor
 from pipeline.problems import Malformed, Problem, suggestion
 
 from .fields import CORRECTION, SAFE_INTEGER, TYPES, EventType, FactSpec, Field, Registry
@@ -215,7 +215,7 @@ class _Reading:
         kind = self.choice(entry, (*path, "type"), TYPES, "text")
         currency = self.text(entry, (*path, "currency"))
         if kind == "money" and currency not in MINOR_DIGITS:
-            self.refuse((*path, "currency"), f"money needs a known currency, {currency!r} is none", f"Known: {', '.join(MINOR_DIGITS)}.")
+            self.refuse((*path, "currency"), f"money needs a known currency, {currency!r} is none", nearest_currency(currency))
             currency = "EUR"
         one_of = self.values((*path, "one_of")) if "one_of" in entry else ()
         if (kind == "one_of") != bool(one_of):

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pipeline.documents import Node
 from pipeline.facts import FIRST_DAY, LAST_DAY, day_date
-from pipeline.money import minor_digits, parse_minor
+from pipeline.money import MINOR_DIGITS, nearest_currency, parse_minor
 from pipeline.problems import MAX_PROBLEMS, Malformed, Problem, more_problems, suggestion
 
 from . import document, terms
@@ -63,6 +63,7 @@ class Definitions:
         self.parameters: dict[str, Parameter] = {}
         self.steps: dict[str, Step] = {}
         self.grids: dict[str, Grid] = {}
+        self.currency_known = True
         self.currency = self._currency()
         self.in_force = (doc.in_force.from_, LAST_DAY if doc.in_force.to is None else doc.in_force.to)
         self.segments = self._segments()
@@ -93,16 +94,17 @@ class Definitions:
         members = self.doc.members.facts if self.doc.members else {}
         sources = [self.catalogue.get(fact.from_) for fact in (*self.doc.facts.values(), *members.values()) if fact.type == "money"]
         told = {spec.currency for spec in sources if spec is not None}
-        currency = self.doc.decides.currency or (told.pop() if len(told) == 1 else "")
-        try:
-            minor_digits(currency)
-        except ValueError as error:
-            if self.doc.decides.currency:
-                self.bad(("decides", "currency"), str(error))
-            elif all(spec is not None and spec.currency for spec in sources):
-                self.bad(("decides",), "the currency of the amount is not known", "Say decides.currency.", key=True)
-            return "DKK"
-        return currency
+        told.discard("")
+        currency = self.doc.decides.currency or (next(iter(told)) if len(told) == 1 else "")
+        if currency in MINOR_DIGITS:
+            return currency
+        self.currency_known = False
+        if self.doc.decides.currency:
+            self.bad(("decides", "currency"), f"unknown currency {currency!r}, {nearest_currency(currency)}", expected="a currency of ISO 4217, such as EUR")
+        elif all(spec is not None and spec.currency for spec in sources):
+            self.bad(("decides",), "the currency of the amount is not known", "Say decides.currency.", key=True)
+        meant = self.doc.decides.currency.upper()
+        return meant if meant in MINOR_DIGITS else next(iter(sorted(told)), "EUR")
 
     def _segments(self) -> tuple[int, ...]:
         days = {start for parameter in self.doc.parameters.values() for start in parameter.from_ if self.in_force[0] < start <= self.in_force[1]}
@@ -133,7 +135,7 @@ class Definitions:
         if spec.type not in _SOURCES[fact.type]:
             self.bad((*path, "type"), f"{fact.from_} is {spec.type}, {name!r} cannot be {fact.type} of it")
             return
-        if fact.type == "money" and spec.currency != self.currency:
+        if fact.type == "money" and spec.currency != self.currency and self.currency_known:
             self.bad((*path, "from"), f"{fact.from_} is in {spec.currency}, the rule calculates in {self.currency}")
             return
         whom = "person" if of_member else self.doc.decides.for_

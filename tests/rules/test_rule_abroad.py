@@ -145,3 +145,23 @@ def test_a_comma_that_tears_a_meaning_of_a_registry_is_told_in_the_same_words():
     with pytest.raises(Malformed) as refused:
         load_registry(torn)
     assert [problem.message.split(" ends the value")[1] for problem in refused.value.problems] == [": within { } a text with a comma wants quotes"]
+
+
+@pytest.mark.parametrize(("written", "message"), [
+    ("gbp", "unknown currency 'gbp', a currency is written in capitals: GBP (line 6, column 78)"),
+    ("Eur", "unknown currency 'Eur', a currency is written in capitals: EUR (line 6, column 78)"),
+    ("GPB", "unknown currency 'GPB', did you mean 'GBP'? (line 6, column 78)"),
+    ("kroner", "unknown currency 'kroner', write its three letters of ISO 4217, such as EUR (line 6, column 78)"),
+])  # fmt: skip
+def test_a_currency_that_is_none_is_told_once(written, message, catalogue):
+    text = MONTHLY.replace("currency: DKK", f"currency: {written}").replace(
+        "  age:", "  income: {type: money, from: business.revenue_lost, range: 0..10}\n  age:"
+    )
+    assert problems(text, catalogue) == [f"decides.currency: {message}"]
+
+
+@pytest.mark.parametrize(("currency", "third"), [("GBP", "333.33"), ("ISK", "333"), ("JPY", "333"), ("KWD", "333.333"), ("HUF", "333.33"), ("SEK", "333.33")])
+def test_an_amount_has_the_decimals_of_its_currency(currency, third, catalogue):
+    unit = {0: "1", 2: "0.01", 3: "0.001"}[len(third.partition(".")[2])]
+    text = MONTHLY.replace("DKK", currency).replace("to: 0.01", f"to: {unit}").replace("amount: 333.33", f"amount: {third}")
+    assert [result.passed for result in run_tests(load_rule(text, catalogue))] == [True]
