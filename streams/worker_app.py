@@ -79,27 +79,31 @@ class LaneConsumer(driver.Consumer):
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Fetches for lanes that have room, until the fetcher is stopped."""
+        try:
+            while not (self.should_stop or fetcher.should_stop):
+                if not await self._fetch_once():
+                    await asyncio.sleep(0.02)
+        except (asyncio.CancelledError, *self.consumer_stopped_errors):
+            if not self.app.should_stop:
+                raise
+
+    async def _fetch_once(self) -> bool:
+        """Fetches for the lanes that have room; whether any has."""
         from aiokafka.errors import NoOffsetForPartitionError  # type: ignore[import-untyped]
 
-        while not (self.should_stop or fetcher.should_stop):
-            holding = self.holding
-            if holding is None or not self.flow_active:
-                await self.sleep(0.02)
-                continue
-            hungry = holding.hungry((tp.topic, tp.partition) for tp in self._get_active_partitions())
-            if not hungry:
-                await self.sleep(0.02)
-                continue
-            try:
-                records = await self._getmany({TP(*place) for place in hungry}, GETMANY_S)
-            except NoOffsetForPartitionError:
-                continue  # between assignment and seek there is no position yet
-            except self.consumer_stopped_errors:
-                if self.app.should_stop:
-                    return
-                raise
-            if records:
-                await self._hand_over(holding, hungry, records)
+        holding = self.holding
+        if holding is None or not self.flow_active:
+            return False
+        hungry = holding.hungry((tp.topic, tp.partition) for tp in self._get_active_partitions())
+        if not hungry:
+            return False
+        try:
+            records = await self._getmany({TP(*place) for place in hungry}, GETMANY_S)
+        except NoOffsetForPartitionError:
+            return False  # between assignment and seek there is no position yet
+        if records:
+            await self._hand_over(holding, hungry, records)
+        return True
 
     async def _hand_over(self, holding: Holding, hungry: Mapping[Place, Any], records: Mapping[Any, Any]) -> None:
         back: dict[TP, int] = {}

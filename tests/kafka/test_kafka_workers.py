@@ -1,0 +1,166 @@
+"""Faust workers on a real broker come to what the embedded run comes to, whoever is killed, replaced or misled by the group's offsets."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from conftest import Town, until
+from kafka import KafkaConsumer, TopicPartition
+from kafka.structs import OffsetAndMetadata
+from story import TAX, Said, Story, person
+from town import quiet_afterwards as quiet_afterwards
+
+from connectors.broker import Brokers
+from connectors.store.frames import claim
+from connectors.store.servers import connect
+from streams.audit import Digest
+from streams.cli import main
+
+
+def everybody() -> list[Said]:
+    """240 people, 720 records."""
+    return [record for number in range(240) for record in person(f"us-{number:03}", 20_000 + 500 * number)]
+
+
+class Reference(msgspec.Struct):
+    """What the embedded run comes to."""
+
+    digest: Digest
+    orders: list[tuple[str, int, int]]
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reference]:
+    story = Story(tmp_path_factory.mktemp("embedded") / "home", shards=4)
+    story.hears(everybody())
+    yield Reference(story.digest(), orders_of(story))
+    story.close()
+
+
+def orders_of(story: Story) -> list[tuple[str, int, int]]:
+    """Who is paid how much."""
+    return [(order.subject, order.sequence, order.amount_minor) for order in story.orders()]
+
+
+def published_orders(town: Town) -> list[str]:
+    return [msgspec.json.decode(message)["order"] for message in town.published()]
+
+
+def dispositions(story: Story) -> dict[str, int]:
+    """What became of the records, over all frames."""
+    ((applied, duplicate, conflict, dead),) = story.ask("SELECT sum(applied), sum(duplicate), sum(conflict), sum(dead_letter) FROM frame")
+    return {"applied": applied, "duplicate": duplicate, "conflict": conflict, "dead_letter": dead}
+
+
+@pytest.mark.usefixtures("quiet_afterwards")
+def test_a_worker_without_topics_names_them_and_makes_none(town: Town, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    for name, value in town.environment.items():
+        monkeypatch.setenv(name, value)
+    worker = town.worker()
+    assert worker.process.wait(60) == 3
+    assert worker.said("registry.tax: the topic is missing") == 1
+    ended = []
+    for arguments in (["kafka", "provision", "--check"], ["kafka", "provision"], ["kafka", "provision", "--check"]):
+        with pytest.raises(SystemExit) as end:
+            main(arguments)
+        ended.append(end.value.code or 0)
+    assert ended == [1, 0, 0]
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in said[: len(town.topics)]] == list(town.topics)
+    assert said[-1] == f"{len(town.topics)} topics are as they must be"
+
+
+def test_two_workers_come_to_the_digest_of_the_embedded_run(town: Town, embedded: Reference):
+    town.provision()
+    records = everybody()
+    town.tell(records[:300])
+    workers = [town.worker(), town.worker()]
+    town.tell(records[300:])
+    town.await_taken()
+    until(lambda: len({owner for (owner,) in town.story.ask("SELECT owner FROM lane")}) == 2, "each worker has shards")
+    assert [worker.stop() for worker in workers] == [0, 0]
+    assert town.story.digest() == embedded.digest
+    assert orders_of(town.story) == embedded.orders
+    released = [order for (order,) in town.story.ask("SELECT subject FROM payment_order WHERE release_seq > 0")]
+    assert len(published_orders(town)) == len(set(published_orders(town))) == len(released) == len(embedded.orders)
+    assert dispositions(town.story) == {"applied": len(records), "duplicate": 0, "conflict": 0, "dead_letter": 0}
+    town.story.audit()
+
+
+def test_a_worker_killed_before_its_commit_loses_and_doubles_nothing(town: Town, embedded: Reference):
+    town.provision()
+    town.tell(everybody())
+    killed = town.worker(PAYOUT_FAILPOINT="before_commit:6")
+    assert killed.process.wait(60) == -signal.SIGKILL
+    assert not town.taken()
+    town.worker()
+    town.await_taken()
+    assert town.workers[-1].stop() == 0
+    assert town.story.digest() == embedded.digest
+    assert orders_of(town.story) == embedded.orders
+    assert dispositions(town.story)["duplicate"] == 0
+    assert len(set(published_orders(town))) == len(embedded.orders)
+    town.story.audit()
+
+
+def test_a_worker_whose_shards_another_has_claimed_commits_nothing_more(town: Town, embedded: Reference):
+    town.provision()
+    zombie = town.worker()
+    until(lambda: zombie.said("shards claimed") == 1, "the worker has claimed")
+    with connect(town.story.urls[0], "another worker") as connection:
+        for shard in range(town.story.shards):
+            claim(connection, shard, "another", town.topics)
+    town.tell(everybody())
+    until(lambda: zombie.said("another worker has this shard") == town.story.shards, "the worker was told of each shard that it lost it")
+    assert set(town.story.installation.positions().values()) == {0}
+    assert town.story.orders() == []
+    # Nobody else came, and the group still says that the shards are this worker's: it claims them again.
+    town.await_taken()
+    assert zombie.stop() == 0
+    assert zombie.said("all are claimed again") >= 1
+    assert town.story.digest() == embedded.digest
+    assert orders_of(town.story) == embedded.orders
+
+
+@pytest.mark.parametrize("misled", ["ahead", "behind"])
+def test_the_position_in_the_store_goes_before_the_offset_of_the_group(town: Town, embedded: Reference, misled: str):
+    town.provision()
+    records = everybody()
+    town.tell(records)
+    if misled == "behind":
+        town.worker()
+        town.await_taken()
+        assert town.workers[0].stop() == 0
+    set_group_offsets(town, 1 if misled == "behind" else 50)
+    town.worker()
+    if misled == "behind":
+        town.tell([record for record in person("us-late") if record.topic == TAX])
+    town.await_taken()
+    assert town.workers[-1].stop() == 0
+    late = int(misled == "behind")
+    assert dispositions(town.story) == {"applied": len(records) + late, "duplicate": 0, "conflict": 0, "dead_letter": 0}
+    if misled == "ahead":
+        assert town.story.digest() == embedded.digest
+    assert orders_of(town.story) == embedded.orders
+
+
+def set_group_offsets(town: Town, offset: int) -> None:
+    consumer = KafkaConsumer(**town.cluster.client("test"), group_id=town.kafka.group, enable_auto_commit=False)
+    try:
+        places = [TopicPartition(TAX, shard) for shard in range(town.story.shards)]
+        consumer.assign(places)
+        consumer.commit({place: OffsetAndMetadata(offset, "", -1) for place in places})
+        assert [consumer.committed(place) for place in places] == [offset] * len(places)
+    finally:
+        consumer.close()
+
+
+def test_a_broker_is_started_once_and_found_by_whoever_asks(brokers: Brokers, tmp_path: Path):
+    (node,) = brokers.nodes()
+    assert brokers.up(port=int(node.address.rpartition(":")[2])) == [node]
+    assert Brokers(tmp_path, tmp_path).nodes() == []
+    assert Brokers(tmp_path, tmp_path).down() == 0
