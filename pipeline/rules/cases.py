@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from pipeline.money import parse_minor
+from pipeline.money import minor_digits, parse_minor
 
 from . import document
 from .definitions import Definitions
-from .periods import ONCE, Period, parse_period
+from .periods import ONCE, Period, period_for
 from .rule import Case, RuleFact, Step
 from .scalars import Path
 from .values import read_fact, read_number
+
+Value = int | bool | str | None
+_SHARE = re.compile(r"[+-]?\d[\d_]*/[1-9][\d_]*", re.ASCII)
 
 
 @dataclass(slots=True)
@@ -23,6 +27,7 @@ class _Expected:
     missing: tuple[str, ...] | None = None
     refused_by: tuple[str, ...] | None = None
     values: dict[str, Fraction] = field(default_factory=dict)
+    made: dict[str, Value] = field(default_factory=dict)
 
 
 class Cases:
@@ -50,7 +55,9 @@ class Cases:
         if len(self.defined.problems) > before:
             return None
         on = None if event_day is None else int(event_day)
-        return Case(case.name, values, period, on, expected.decision, expected.missing, expected.refused_by, expected.values, case.source, members)
+        return Case(
+            case.name, values, period, on, expected.decision, expected.missing, expected.refused_by, expected.values, case.source, members, expected.made
+        )
 
     def _values(self, path: Path, given: Mapping[str, Any], facts: Mapping[str, RuleFact], words: Sequence[str] = ()) -> dict[str, int | bool | str | None]:
         values: dict[str, int | bool | str | None] = {}
@@ -83,15 +90,11 @@ class Cases:
             return None
 
     def _period(self, path: Path, label: str | None) -> Period:
-        kind = self.defined.doc.decides.period
         try:
-            period = parse_period(label or ("once" if kind == "once" else ""))
-            if period.kind != kind:
-                raise ValueError(f"{period.label} is no {kind}")
+            return period_for(self.defined.doc.decides.period, label or "")
         except ValueError as error:
             self.defined.bad((*path, "given", "period"), str(error))
             return ONCE
-        return period
 
     def _expected(self, path: Path, case: document.Test) -> _Expected:
         found = _Expected()
@@ -107,8 +110,12 @@ class Cases:
                 found.decision = listed[0]
             elif name == "amount" or name in self.steps:
                 self._value(found.values, place, name, str(text))
+            elif name in self.defined.doc.aggregates:
+                fact = self.defined.facts[name]
+                found.made[name] = None if text == "unknown" else self._fact(place, str(text), fact.type, fact.one_of)
             else:
-                self.defined.unknown(place, "unknown expectation", name, ["decision", "amount", "missing", "refused_by", *self.steps], key=True)
+                known = ["decision", "amount", "missing", "refused_by", *self.steps, *self.defined.doc.aggregates]
+                self.defined.unknown(place, "unknown expectation", name, known, key=True)
         return found
 
     def _known(self, path: Path, listed: tuple[str, ...], known: list[str]) -> None:
@@ -118,7 +125,12 @@ class Cases:
 
     def _value(self, values: dict[str, Fraction], path: Path, name: str, text: str) -> None:
         step = self.steps[self.defined.doc.amount.pay if name == "amount" else name]
+        money = step.term.kind.type == "money"
         try:
-            values[name] = Fraction(parse_minor(text, self.defined.currency)) if step.term.kind.type == "money" else read_number(text)
+            if step.term.den == 1:
+                values[name] = Fraction(parse_minor(text, self.defined.currency)) if money else read_number(text)
+            else:
+                exact = Fraction(text.replace("_", "")) if _SHARE.fullmatch(text) else read_number(text)
+                values[name] = exact * (10 ** minor_digits(self.defined.currency) if money else 1)
         except ValueError as error:
             self.defined.bad(path, str(error))

@@ -266,7 +266,7 @@ class Test(_Part):
     given: dict[str, Given]
     """Facts by name (left out or `unknown`: unknown), `period`, `event_date`, and `members`, a list with the facts of each."""
     expect: dict[str, Scalar | list[Scalar]]
-    """`decision`, `amount`, any step by its id, `missing` (facts) and `refused_by` (conditions)."""
+    """`decision`, `amount`, any step by its id, any aggregate by its name, `missing` (facts) and `refused_by` (conditions)."""
     source: str = ""
     """Who published the figure."""
 

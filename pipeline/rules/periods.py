@@ -46,6 +46,26 @@ def parse_period(label: str) -> Period:
     return Period(label, kind, day(date(year, first, 1)), day(following) - 1, year)
 
 
+EXAMPLES = {"year": "2022", "quarter": "2022-Q1", "month": "2022-03"}
+
+
+def period_for(kind: str, label: str) -> Period:
+    """The period of a benefit decided once, per year, quarter or month; ValueError says which kind is wanted, with an example."""
+    if kind == "once":
+        if label not in ("", "once"):
+            raise ValueError(f"the benefit is decided once, not for {label}")
+        return ONCE
+    if not label:
+        raise ValueError(f"there is no period: the benefit is decided per {kind}, write it like {EXAMPLES[kind]}")
+    try:
+        period = parse_period(label)
+    except ValueError:
+        raise ValueError(f"{label!r} is no {kind}, write it like {EXAMPLES[kind]}") from None
+    if period.kind != kind:
+        raise ValueError(f"{label!r} is no {kind}, write it like {EXAMPLES[kind]}")
+    return period
+
+
 def period_with(kind: str, on: int) -> Period:
     """The year, quarter or month that a day lies in."""
     found = day_date(on)

@@ -173,6 +173,8 @@ class Case:
     values: Mapping[str, Fraction]
     source: str
     members: tuple[Mapping[str, int | bool | str | None], ...] | None = None
+    made: Mapping[str, int | bool | str | None] = field(default_factory=dict)
+    """What aggregates are expected to be."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

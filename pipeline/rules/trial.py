@@ -12,7 +12,7 @@ from pipeline.money import decimal_text
 
 from .evaluate import DECISIONS, decide, physical_type
 from .explain import missing_facts, outcomes
-from .figures import step_text, used_values
+from .figures import fact_text, step_text, used_values
 from .periods import Period
 from .rule import Case, Condition, Rule, Step
 from .terms import Term
@@ -97,7 +97,7 @@ def frame_of(rule: Rule, cases: Sequence[Case]) -> pl.DataFrame:
 
 def expects_nothing(case: Case) -> bool:
     """Whether a test still waits for what the law gives."""
-    return case.decision is None and case.missing is None and case.refused_by is None and not case.values
+    return case.decision is None and case.missing is None and case.refused_by is None and not case.values and not case.made
 
 
 def _held_against(rule: Rule, case: Case, row: Row) -> TestResult:
@@ -106,7 +106,11 @@ def _held_against(rule: Rule, case: Case, row: Row) -> TestResult:
     if expects_nothing(case):
         held = [("decision", "", got)] + [("amount", "", decimal_text(row["amount_minor"], rule.currency))] * (got == "granted")
         return TestResult(case.name, False, tuple(held), unfinished=True)
-    differences = []
+    differences = [
+        (fact.name, fact_text(rule, fact, case.made[fact.name]), fact_text(rule, fact, case.given.get(fact.name)))
+        for fact in rule.facts
+        if fact.name in case.made and case.made[fact.name] != case.given.get(fact.name)
+    ]
     for step in rule.steps:
         if step.id in case.values and row["step:" + step.id] != case.values[step.id] * step.denominator:
             differences.append((step.id, step_text(rule, step, case.values[step.id]), step_text(rule, step, row["step:" + step.id], step.denominator)))
@@ -124,6 +128,8 @@ def _held_against(rule: Rule, case: Case, row: Row) -> TestResult:
 def _parted(rule: Rule, case: Case, differences: Sequence[tuple[str, str, str]], row: Row, failed: Sequence[Condition]) -> str:
     """The first condition or step at which expected and got part, with what it was calculated from and its law."""
     what = differences[0][0]
+    if what in case.made:
+        return f"aggregate {what} = {next(fact.source for fact in rule.facts if fact.name == what)}"
     step = next((step for step in rule.steps if step.id == (rule.pay if what == "amount" else what)), None)
     if step is not None and not (failed and what == "amount"):
         return _of(rule, case, row, f"step {step.id} = {step.text}", step, step.term)

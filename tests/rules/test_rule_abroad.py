@@ -9,10 +9,13 @@ import re
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from pipeline.problems import Malformed
 from pipeline.registry import load_registry
 from pipeline.rules import load_rule, run_tests
+from pipeline.rules.periods import period_for
+from streams.commands.rules import app
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MONTHLY = """\
@@ -165,3 +168,55 @@ def test_an_amount_has_the_decimals_of_its_currency(currency, third, catalogue):
     unit = {0: "1", 2: "0.01", 3: "0.001"}[len(third.partition(".")[2])]
     text = MONTHLY.replace("DKK", currency).replace("to: 0.01", f"to: {unit}").replace("amount: 333.33", f"amount: {third}")
     assert [result.passed for result in run_tests(load_rule(text, catalogue))] == [True]
+
+
+@pytest.mark.parametrize(("kind", "label", "message"), [
+    ("month", "", "there is no period: the benefit is decided per month, write it like 2022-03"),
+    ("quarter", "2022-03", "'2022-03' is no quarter, write it like 2022-Q1"),
+    ("year", "22", "'22' is no year, write it like 2022"),
+    ("month", "2022-3", "'2022-3' is no month, write it like 2022-03"),
+    ("once", "2022", "the benefit is decided once, not for 2022"),
+])  # fmt: skip
+def test_a_period_of_the_wrong_kind_is_refused_with_the_kind_that_is_wanted(kind, label, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        period_for(kind, label)
+
+
+def test_an_evaluation_without_a_period_says_which_kind_is_wanted(tmp_path):
+    (tmp_path / "rule.yaml").write_text(MONTHLY, encoding="utf-8")
+    (tmp_path / "facts.csv").write_text("subject,age,resident\na,3,yes\n", encoding="utf-8")
+    asked = CliRunner().invoke(
+        app, ["evaluate", f"{tmp_path}/rule.yaml", "--facts", f"{tmp_path}/facts.csv", "--output", f"{tmp_path}/out.csv", "--period", ""]
+    )
+    assert asked.exit_code == 2
+    assert "--period: there is no period: the benefit is decided per month, write it like 2022-03" in asked.stderr
+
+
+HOUSEHOLD = (
+    MONTHLY.replace("for: person", "for: household").replace("facts:\n", "members:\n  facts:\n").replace("  age:", "    age:").replace("  resident:", "    resident:")
+    .replace("parameters:", "aggregates:\n  young: {count: age < 18}\nparameters:").replace("age < 18\"", "young > 0\"")
+    .replace("given: {age: 8, resident: \"yes\", ", "given: {members: [{age: 8}, {age: 20}], ")
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("expected", "passed", "said"), [
+    ("young: 1", True, ""),
+    ("young: 2", False, "expected young 2, got 1; aggregate young = count of age < 18"),
+    ("young: unknown", False, "expected young not known, got 1; aggregate young = count of age < 18"),
+])  # fmt: skip
+def test_a_test_may_say_what_an_aggregate_is(expected, passed, said, catalogue):
+    (result,) = run_tests(load_rule(HOUSEHOLD.replace("amount: 333.33", f"{expected}, amount: 333.33"), catalogue))
+    assert result.passed is passed
+    assert said in str(result)
+
+
+@pytest.mark.parametrize(("third", "expected", "passed"), [
+    ("1/3", "1_000/3", True), ("1/3", "333.33", False), ("0.33335", "333.35", True), ("0.33335", "333.3500", True), ("0.333335", "333.335", True), ("1/3", "-1_000/3", False),
+])  # fmt: skip
+def test_a_step_that_is_not_rounded_is_expected_exactly(third, expected, passed, catalogue):
+    text = MONTHLY.replace("1/3", third).replace("amount: 333.33", f"whole: {expected}")
+    assert [result.passed for result in run_tests(load_rule(text, catalogue))] == [passed]
+
+
+def test_a_step_that_is_rounded_has_the_decimals_of_its_currency(catalogue):
+    assert "'333.335' has more decimals than DKK has (2)" in problems(MONTHLY.replace("amount: 333.33", "net: 333.335"), catalogue)[0]

@@ -121,7 +121,7 @@ def test_list_show_and_schema_print_one_json_document():
 
 def test_another_period_than_the_rules_is_bad_usage(people, tmp_path):
     code, _, err = run("evaluate", EIP1, "--facts", people("a,1,single,0,no,yes,yes\n"), "--period", "2022-Q1", "--output", tmp_path / "out.csv")
-    assert (code, err) == (2, "payout: --period: us-eip1 is decided once, not for 2022-Q1\n")
+    assert (code, err) == (2, "payout: --period: the benefit is decided once, not for 2022-Q1\n")
 
 
 def test_dates_of_a_table_may_be_dates_or_text(catalogue):

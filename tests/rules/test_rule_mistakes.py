@@ -156,7 +156,7 @@ MISTAKES = [
     ("a payment date nobody knows", "from: residency.resident}", "from: residency.resident, at: payment.date}",
      "decides: payment.date is asked for, but a benefit per period has no single payment day (line 7, column 1). Use period.start or period.end."),
     ("a test with an unknown fact", "age: 8, income: 0", "age: 8, incme: 0", "tests[0].given.incme: unknown fact 'incme', did you mean 'income'? (line 26, column 21)"),
-    ("a test of another period", "period: 2022-Q1", "period: 2022-01", "tests[0].given.period: 2022-01 is no quarter (line 26, column 40)"),
+    ("a test of another period", "period: 2022-Q1", "period: 2022-01", "tests[0].given.period: '2022-01' is no quarter, write it like 2022-Q1 (line 26, column 40)"),
     ("a test with an unknown step", "expect: {decision: granted, amount", "expect: {decision: granted, nett", "tests[0].expect.nett: unknown expectation 'nett', did you mean 'net'? (line 27, column 33)"),
 ]  # fmt: skip
 

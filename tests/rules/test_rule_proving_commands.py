@@ -48,7 +48,7 @@ def test_prove_ends_with_1_and_the_people_where_a_claim_fails(edited):
     assert "3 claims: 2 proved, 1 failed" in out
     code, out, _ = run("prove", path, "--json")
     told = json.loads(out)
-    failed = [finding for finding in told["findings"] if finding["outcome"] == "fails"]
+    failed = [finding for finding in told["documents"][0]["findings"] if finding["outcome"] == "fails"]
     assert (code, told["ok"], [finding["place"] for finding in failed]) == (1, False, ["claims[2]"])
     assert failed[0]["people"][0]["amount_minor"] > 200_000
 
@@ -57,6 +57,16 @@ def test_prove_ends_with_2_where_a_claim_is_wrong(edited):
     code, out, err = run("prove", edited(EIP1, "{at_most: full}", "{at_most: ful}"))
     assert (code, out) == (2, "")
     assert "claims[2].at_most: unknown name 'ful', did you mean 'full'?" in err
+
+
+def test_prove_takes_documents_and_folders_and_goes_on_after_one_that_is_wrong(edited):
+    wrong = edited(EIP1, "{at_most: full}", "{at_most: ful}")
+    code, out, err = run("prove", wrong, EIP1, "--json")
+    documents = json.loads(out)["documents"]
+    assert (code, [document["ok"] for document in documents]) == (2, [False, True])
+    assert documents[0]["problems"][0]["path"] == "claims[2].at_most"
+    code, out, err = run("prove", EIP1.parent)
+    assert (code, err, out.count("parts of the document")) == (0, "", 1)
 
 
 def test_cliffs_names_the_income_and_what_is_lost():

@@ -77,7 +77,7 @@ def test_the_solvers_cliffs_are_told_as_such(here: Path):
     [
         (("--against", "nothing", "--facts", "nowhere.csv"), "nowhere.csv: cannot be read"),
         (("--against", "nothing", "--facts", "people.txt"), "is no kind of table"),
-        (("--against", "nothing", "--facts", "people.csv", "--period", "2022"), "--period: us-eip1 is decided once"),
+        (("--against", "nothing", "--facts", "people.csv", "--period", "2022"), "--period: the benefit is decided once"),
         (("--against", "nothing", "--facts", "people.csv", "--snapshot", "abc"), "cannot be given together with --facts"),
         (("--against", str(HEAT), "--facts", "people.csv"), "pays DKK, the candidate USD"),
     ],

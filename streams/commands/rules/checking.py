@@ -16,11 +16,9 @@ from pipeline.rules.difference import changes
 from pipeline.rules.proof import TIMEOUT_S
 from streams.commands.speaking import note, say
 
-from .pointing import pointed
+from .pointing import fields, pointed
 from .proving import People, Timeout, people_apart
-from .reading import SHIPPED_REGISTRIES, Json, Registries, answer, files_of, read, told
-
-Documents = Annotated[list[Path], typer.Argument(metavar="RULE|FOLDER...", help="Rule documents, or folders of them.")]
+from .reading import SHIPPED_REGISTRIES, Documents, Json, Registries, answer, files_of, read, told
 
 
 def check(rules: Documents, registries: Registries = SHIPPED_REGISTRIES, as_json: Json = False) -> None:
@@ -53,21 +51,6 @@ def check(rules: Documents, registries: Registries = SHIPPED_REGISTRIES, as_json
             note(f"{_counted(len(problems), 'problem')} in {sum('problems' in entry for entry in found)} of {_counted(len(found), 'document')}.")
     answer(as_json, {"ok": all(entry["ok"] for entry in found), "documents": found}, "")
     raise typer.Exit(2 if problems else 0 if all(entry["ok"] for entry in found) else 1)
-
-
-def fields(problem: Problem) -> dict[str, Any]:
-    """A problem for editors and for machines that check."""
-    return {
-        "file": problem.file,
-        "path": problem.place,
-        "line": problem.line,
-        "column": problem.column,
-        "value": problem.value,
-        "expected": problem.expected,
-        "suggestion": problem.suggestion,
-        "message": problem.message,
-        "mend": problem.mend or (f"Write {problem.suggestion!r}." if problem.suggestion else ""),
-    }
 
 
 def _counted(number: int, what: str) -> str:

@@ -1,9 +1,10 @@
-"""A problem of a text as a compiler shows it: the line it stands on, and a caret under the place."""
+"""A problem of a text as a compiler shows it, with the line it stands on and a caret under the place, and as editors read it."""
 
 from __future__ import annotations
 
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 from pipeline.problems import Problem, sentences
 
@@ -26,6 +27,21 @@ def pointed(problem: Problem) -> str:
     lines = [head, gutter + shown, blank + caret]
     lines += [f"{' ' * (len(gutter) - 2)}= {what}: {text}" for what, text in (("expected", problem.expected), ("mend", problem.mend)) if text]
     return "\n".join(lines)
+
+
+def fields(problem: Problem) -> dict[str, Any]:
+    """A problem for editors and for machines that check."""
+    return {
+        "file": problem.file,
+        "path": problem.place,
+        "line": problem.line,
+        "column": problem.column,
+        "value": problem.value,
+        "expected": problem.expected,
+        "suggestion": problem.suggestion,
+        "message": problem.message,
+        "mend": problem.mend or (f"Write {problem.suggestion!r}." if problem.suggestion else ""),
+    }
 
 
 def _line(problem: Problem) -> str | None:

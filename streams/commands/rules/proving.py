@@ -7,27 +7,54 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from connectors.registries import load_registries
+from connectors.rule_files import read_rule
 from pipeline.problems import Malformed, Problem, suggestion
 from pipeline.rules import Rule
 from pipeline.rules.proof import FAILS, NOT_DECIDED, PROVED, TIMEOUT_S, Finding, hold, solver_installed
 from pipeline.rules.values import read_fact
-from streams.commands.speaking import note, progress_bar
+from streams.commands.speaking import note, progress_bar, say
 
-from .reading import SHIPPED_REGISTRIES, Document, Json, Registries, answer, read, told
+from .pointing import fields, pointed
+from .reading import SHIPPED_REGISTRIES, Document, Documents, Json, Registries, answer, files_of, read, told
 
 Timeout = Annotated[int, typer.Option("--timeout", metavar="SECONDS", min=1, max=3_600, help="How long each question may take.")]
 People = Annotated[bool, typer.Option("--people", help="Find a person for every way in which they decide differently, or prove that they do not.")]
 
 
-def prove(rule: Document, timeout: Timeout = TIMEOUT_S, registries: Registries = SHIPPED_REGISTRIES, as_json: Json = False) -> None:
-    """Prove a document's claims, and that everything it says is reached by somebody.
+def prove(rules: Documents, timeout: Timeout = TIMEOUT_S, registries: Registries = SHIPPED_REGISTRIES, as_json: Json = False) -> None:
+    """Prove the claims of documents, and that everything they say is reached by somebody.
 
     Each claim is proved, fails with people for whom it does not hold, or is not decided in time, which never counts as proved. Beside the claims: every
-    condition can hold and can fail, every branch, row, bracket and key is reached, and no two rows hold at once. Exit code 1 where anything is not proved.
+    condition can hold and can fail, every branch, row, bracket and key is reached, and no two rows hold at once. Exit code 1 where anything is not proved,
+    2 where a document is wrong.
     """
+    found: list[dict[str, Any]] = []
+    worst = 0
     with told():
-        loaded = read(rule, registries)
+        known, paths = load_registries(registries), files_of(rules)
         _need_solver("prove")
+    for path in paths:
+        try:
+            loaded = read_rule(path, known)
+        except Malformed as malformed:
+            worst = 2
+            found.append({"file": str(path), "ok": False, "problems": [fields(problem) for problem in malformed.problems]})
+            if not as_json:
+                note("\n".join(map(pointed, malformed.problems)))
+            continue
+        findings = _proved(loaded, timeout)
+        worst = max(worst, not hold(findings))
+        listed = [msgspec.to_builtins(finding) for finding in findings]
+        found.append({"file": str(path), "ok": hold(findings), "benefit": loaded.benefit, "hash": loaded.hash, "findings": listed})
+        if not as_json:
+            lines = [str(finding) for finding in findings if finding.what == "claim" or finding.outcome != PROVED]
+            say("\n".join([str(path)] * (len(paths) > 1) + [*lines, _summary(findings)]))
+    answer(as_json, {"ok": not worst, "documents": found}, "")
+    raise typer.Exit(worst)
+
+
+def _proved(rule: Rule, timeout_s: int) -> list[Finding]:
     from pipeline.rules.proof import prove as proved
 
     with progress_bar("claims", unit="claims") as shown:
@@ -35,13 +62,9 @@ def prove(rule: Document, timeout: Timeout = TIMEOUT_S, registries: Registries =
 
         def heard(finding: Finding) -> None:
             done.append(finding)
-            shown(len(done), len(loaded.claims))
+            shown(len(done), len(rule.claims))
 
-        findings = proved(loaded, timeout, heard)
-    document = {"ok": hold(findings), "benefit": loaded.benefit, "hash": loaded.hash, "findings": [msgspec.to_builtins(finding) for finding in findings]}
-    lines = [str(finding) for finding in findings if finding.what == "claim" or finding.outcome != PROVED]
-    answer(as_json, document, "\n".join([*lines, _summary(findings)]))
-    raise typer.Exit(0 if hold(findings) else 1)
+        return proved(rule, timeout_s, heard)
 
 
 def _summary(findings: list[Finding]) -> str:

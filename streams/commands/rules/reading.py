@@ -16,12 +16,14 @@ from connectors.facts_file import SUFFIXES as SUFFIXES
 from connectors.registries import load_registries
 from connectors.rule_files import read_rule
 from pipeline.problems import Malformed, Problem
-from pipeline.rules import Period, Rule, parse_period
+from pipeline.rules import Period, Rule
+from pipeline.rules.periods import period_for
 from pipeline.rules.tables import fact_table
 from streams.commands.speaking import note, say
 from streams.settings import SHIPPED
 
 Document = Annotated[Path, typer.Argument(metavar="RULE.yaml", help="A rule document.")]
+Documents = Annotated[list[Path], typer.Argument(metavar="RULE|FOLDER...", help="Rule documents, or folders of them.")]
 Registries = Annotated[Path, typer.Option("--registries", envvar="PAYOUT_REGISTRIES", help="The folder of registry documents.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else there.")]
 PeriodText = Annotated[str, typer.Option("--period", help="once, 2022, 2022-Q1 or 2022-03.")]
@@ -77,7 +79,7 @@ def _table(path: Path) -> pl.DataFrame:
 
 def period_of(rule: Rule, text: str) -> Period:
     try:
-        period = parse_period(text or ("once" if rule.period_kind == "once" else ""))
+        period = period_for(rule.period_kind, text)
         rule.day("period.start", period)
         if rule.parameters_at != "event.date":
             rule.segment(rule.day(rule.parameters_at, period))

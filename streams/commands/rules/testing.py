@@ -16,8 +16,7 @@ from pipeline.rules import Rule, TestResult, run_tests
 from streams.commands.speaking import note, progress_bar, say
 from streams.settings import SHIPPED
 
-from .checking import fields
-from .pointing import pointed
+from .pointing import fields, pointed
 from .reading import SHIPPED_REGISTRIES, Json, Registries, answer, files_of, told
 
 Tested = Annotated[list[Path] | None, typer.Argument(metavar="[RULE|FOLDER]...", help="Rule documents, or folders of them; else those that ship.")]
