@@ -50,7 +50,8 @@ ELSEWHERE = {
 MALFORMED = "pipeline.problems.Malformed"
 AWAY = {"connectors.store.servers.StoreAway", "psycopg.OperationalError"}
 WORLD = {
-    "connectors.broker_files.BrokerUnavailable", "connectors.kafka_cluster.KafkaAway", "streams.worker_holding.Stuck", "streams.worker_topics.TopicsDiffer",
+    "connectors.broker_files.BrokerUnavailable", "connectors.kafka_cluster.KafkaAway", "streams.worker_holding.RecordsGone",
+    "streams.worker_holding.Stuck", "streams.worker_topics.TopicsDiffer",
     "connectors.postgres_account.Unavailable", "connectors.log_reader.OffsetOutOfRange", "connectors.log_segment.LogCorrupt",
     "connectors.segment_log.LogFailed", "connectors.segment_log.LogInUse", "connectors.store.frames.Replaced", "connectors.store.servers.StoreError",
     "streams.runner.LaneFailed",

@@ -27,7 +27,7 @@ from . import garbage
 from .installation import Installation, opened
 from .settings import Settings, load_settings
 from .topics import lane_topics
-from .worker_holding import Holding, Place
+from .worker_holding import Holding, Place, RecordsGone
 from .worker_topics import check_topics
 
 log = structlog.get_logger("worker")
@@ -89,7 +89,7 @@ class LaneConsumer(driver.Consumer):
 
     async def _fetch_once(self) -> bool:
         """Fetches for the lanes that have room; whether any has."""
-        from aiokafka.errors import NoOffsetForPartitionError  # type: ignore[import-untyped]
+        from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError  # type: ignore[import-untyped]
 
         holding = self.holding
         if holding is None or not self.flow_active:
@@ -101,6 +101,9 @@ class LaneConsumer(driver.Consumer):
             records = await self._getmany({TP(*place) for place in hungry}, GETMANY_S)
         except NoOffsetForPartitionError:
             return False  # between assignment and seek there is no position yet
+        except OffsetOutOfRangeError as error:
+            gone = ", ".join(f"{tp.topic} shard {tp.partition} offset {offset}" for tp, offset in error.args[0].items())
+            raise RecordsGone(f"Kafka does not have the records that come next: {gone}; restore them, or a store that is further") from error
         if records:
             await self._hand_over(holding, hungry, records)
         return True

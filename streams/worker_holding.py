@@ -43,6 +43,10 @@ class Stuck(RuntimeError):
     """Records wait and nothing happens: the worker must be started anew."""
 
 
+class RecordsGone(RuntimeError):
+    """Kafka no longer has the records at a position, so that going on would skip some."""
+
+
 class Holding:
     """The shards that this worker holds. Everything is called in the event loop."""
 

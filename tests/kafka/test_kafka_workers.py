@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from conftest import Town, until
 from kafka import KafkaConsumer, TopicPartition
+from kafka.admin import KafkaAdminClient
 from kafka.structs import OffsetAndMetadata
 from story import TAX, Said, Story, person
 from town import quiet_afterwards as quiet_afterwards
@@ -157,6 +158,20 @@ def set_group_offsets(town: Town, offset: int) -> None:
         assert [consumer.committed(place) for place in places] == [offset] * len(places)
     finally:
         consumer.close()
+
+
+def test_a_worker_ends_rather_than_skip_records_that_kafka_has_no_more(town: Town):
+    town.provision()
+    town.tell(everybody())
+    admin = KafkaAdminClient(**town.cluster.client("test"))
+    try:
+        admin.delete_records({TopicPartition(TAX, shard): 10 for shard in range(town.story.shards)})
+    finally:
+        admin.close()
+    worker = town.worker()
+    assert worker.process.wait(60) == 3
+    assert worker.said("payout: Kafka does not have the records that come next: registry.tax shard ") == 1
+    assert {town.story.installation.positions().get((TAX, shard), 0) for shard in range(town.story.shards)} == {0}
 
 
 def test_a_broker_is_started_once_and_found_by_whoever_asks(brokers: Brokers, tmp_path: Path):
