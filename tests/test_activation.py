@@ -371,7 +371,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(steps=st.lists(STEPS, min_size=3, max_size=10))
 def test_activation_rollback_and_re_activation_in_any_order_leave_what_the_last_active_rule_owes(
     tmp_path_factory: pytest.TempPathFactory, law: Rule, steps: list[tuple[str, int, int]]
