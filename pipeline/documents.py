@@ -132,7 +132,8 @@ def parse_document(text: str) -> Node:
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
         said = str(error.problem or error.context)
         mend = next((mend for part, mend in _MENDS.items() if part in said), "")
-        rest = text.split("\n")[line - 1][column - 1 :] if line else ""
+        lines = text.splitlines()
+        rest = lines[line - 1][column - 1 :] if 0 < line <= len(lines) else ""
         raise Malformed([Problem("", f"not YAML: {said}", mend, line, column, rest[:40] or "the end of the line", "one YAML document")]) from None
     except (YAMLError, ValueError) as error:
         if isinstance(error, Malformed):

@@ -199,7 +199,7 @@ def test_a_huge_expression_is_refused(expression, catalogue):
     assert "limit is" in problems(GOOD.replace('"age < 15"', f'"{expression}"'), catalogue)
 
 
-@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text", "\x00", "a: [", "{}", "format: benefit-rule/1\n", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["])
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text", "\x00", "a: [", "{}", "format: benefit-rule/1\n", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", "a: [\r\r\r", "a\x85b\u2028: [\n\n"])
 def test_what_is_no_rule_document_is_refused(text, catalogue):
     assert problems(text, catalogue)
 
