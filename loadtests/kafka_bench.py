@@ -39,7 +39,7 @@ SHARDS = 8
 
 
 class Outcome(NamedTuple):
-    """What one run came to. `whole_s` counts from the start of the processes, `taking_s` from the first frame to the last position."""
+    """What one run came to. `whole_s` counts from the start of the processes, `taking_s` from the first frame to the last; `busy_s` are processor seconds."""
 
     events: int
     workers: int
@@ -47,6 +47,7 @@ class Outcome(NamedTuple):
     whole_s: float
     taking_s: float
     orders: int
+    busy_s: float
 
     def lines(self) -> list[str]:
         """For people."""
@@ -54,6 +55,7 @@ class Outcome(NamedTuple):
             f"{self.events:,} events put into Kafka in {self.put_s:.1f} s: {self.events / self.put_s:,.0f} events/s",
             f"{self.workers} workers took them in {self.taking_s:.1f} s: {self.events / self.taking_s:,.0f} events/s, {self.orders:,} orders",
             f"with the start of the processes {self.whole_s:.1f} s: {self.events / self.whole_s:,.0f} events/s",
+            f"processor time of the workers with their start: {self.busy_s:.1f} s, {self.busy_s / self.events * 1e6:.0f} microseconds an event",
         ]
 
 
@@ -87,17 +89,17 @@ def measure(home: Path, tools: Path, units: int | None, workers: int, port: int)
                 made.create_missing(topics, TopicShape(SHARDS, 1, 1, 24))
             events, put_s = put(cluster, units)
             started = time.perf_counter()
-            whole_s = _work(home, server.url, servers, workers, events) - started
+            ended, busy_s = _work(home, server.url, servers, workers, events)
             with connect(server.url, "kafka bench") as connection:
                 row = connection.execute("SELECT extract(epoch FROM max(taken_at) - min(taken_at)), (SELECT count(*) FROM payment_order) FROM frame").fetchone()
         finally:
             brokers.down()
     assert row is not None, "frames were taken"
-    return Outcome(events, workers, put_s, whole_s, float(str(row[0])), int(str(row[1])))
+    return Outcome(events, workers, put_s, ended - started, float(str(row[0])), int(str(row[1])), busy_s)
 
 
-def _work(home: Path, url: str, servers: list[str], workers: int, events: int) -> float:
-    """Runs workers until every event is behind a position; gives the moment."""
+def _work(home: Path, url: str, servers: list[str], workers: int, events: int) -> tuple[float, float]:
+    """Runs workers until every event is behind a position; gives the moment, and their processor time."""
     environment = os.environ | {
         "PAYOUT_HOME": str(home), "PAYOUT_STORE_URLS": url, "PAYOUT_RULES": str(RULE), "PAYOUT_TRUST_RULES": "true", "PAYOUT_SHARDS": str(SHARDS),
         "PAYOUT_KAFKA__SERVERS": " ".join(servers), "PAYOUT_KAFKA__REPLICATION_FACTOR": "1", "PAYOUT_KAFKA__MIN_INSYNC_REPLICAS": "1",
@@ -112,12 +114,12 @@ def _work(home: Path, url: str, servers: list[str], workers: int, events: int) -
                     if any(process.poll() is not None for process in running):
                         raise SystemExit(f"a worker ended; see {log.name}")
                     time.sleep(0.1)
-            return time.perf_counter()
+            ended = time.perf_counter()
         finally:
             for process in running:
                 process.send_signal(signal.SIGTERM)
-            for process in running:
-                process.wait(60)
+            used = [os.wait4(process.pid, 0)[2] for process in running]
+    return ended, sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 def main() -> None:

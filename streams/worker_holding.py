@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import structlog
 
 from connectors.kafka_cluster import KafkaAway
 from connectors.kafka_log import KafkaWriter
+from connectors.store.eviction import evict_blockers
 from connectors.store.frames import Replaced
 from connectors.store.servers import Connection, Row, StoreAway, connect
 from pipeline.observing import LAG, Observer
@@ -29,6 +31,9 @@ THREADS = 3
 
 QUIESCE_S = 5.0
 """How long a transaction in flight may take to end when the shard is given up."""
+
+LOCKED_S = 3.0
+"""How long a claim waits for the transaction of whoever had the shard."""
 
 TRY_AGAIN_S = 15.0
 """How long a shard that somebody else has claimed is left alone, while the group still says that it is this worker's."""
@@ -80,11 +85,24 @@ class Holding:
         tries = 0
         while True:
             try:
-                return await shard.claim()
-            except StoreAway as error:  # also where a stopped worker holds the row: the server frees it in time
+                return await self._unblocked(shard)
+            except StoreAway as error:
                 tries += 1
                 log.warning("the store is away, claiming again", shard=shard.number, error=str(error), attempt=tries)
                 await asyncio.sleep(min(5.0, 0.2 * 2**tries))
+
+    async def _unblocked(self, shard: Shard) -> dict[str, int]:
+        """A claim for which whoever keeps the shard's row locked is made to let go: its worker may have been stopped in the middle."""
+        claiming = asyncio.ensure_future(shard.claim())
+        try:
+            while not (await asyncio.wait([claiming], timeout=LOCKED_S))[0]:
+                url = self._installation.store.url_of(shard.number)
+                evicted = await asyncio.get_running_loop().run_in_executor(None, evict_blockers, url, os.getpid())
+                if evicted:
+                    log.warning("a worker that kept the shard locked was evicted", shard=shard.number, transactions=evicted)
+            return claiming.result()
+        finally:
+            claiming.cancel()
 
     def begin(self) -> None:
         """The consumer stands at the claimed positions: lanes may take what comes."""

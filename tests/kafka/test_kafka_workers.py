@@ -12,6 +12,7 @@ from conftest import Town, until
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.structs import OffsetAndMetadata
+from psycopg import OperationalError
 from story import TAX, Said, Story, person
 from town import quiet_afterwards as quiet_afterwards
 
@@ -125,6 +126,20 @@ def test_a_worker_whose_shards_another_has_claimed_commits_nothing_more(town: To
     assert zombie.said("all are claimed again") >= 1
     assert town.story.digest() == embedded.digest
     assert orders_of(town.story) == embedded.orders
+
+
+def test_a_worker_that_was_stopped_inside_a_transaction_does_not_keep_its_shard(town: Town):
+    town.provision()
+    with connect(town.story.urls[0], "payout lanes 1") as stopped:
+        stopped.execute("BEGIN")
+        assert stopped.execute("SELECT epoch FROM lane WHERE shard = 2 FOR UPDATE").fetchall() == [(0,)]
+        worker = town.worker()
+        until(lambda: worker.said("shards claimed") == 1, "the worker has claimed")
+        with pytest.raises(OperationalError):
+            stopped.execute("COMMIT")
+    assert worker.said("a worker that kept the shard locked was evicted") == 1
+    assert town.story.ask("SELECT shard, epoch FROM lane ORDER BY shard") == [(shard, 1) for shard in range(town.story.shards)]
+    assert worker.stop() == 0
 
 
 @pytest.mark.parametrize("misled", ["ahead", "behind"])
