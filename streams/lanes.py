@@ -67,6 +67,7 @@ class Lanes:
         self._lanes: dict[int, Lane] = {}
         self._runs: dict[int, ActivationRuns] = {}
         self._rule_log: Connection[Row] | None = None
+        self._stands: Sequence[Standing] | None = None
         self._seen: tuple[int, date] | None = None
         self._looked = 0.0
         self._turn = 0
@@ -104,23 +105,23 @@ class Lanes:
         """Follows the log of rules where it has grown, and the calendar where a day has begun. Rules that cannot be read change nothing."""
         self._looked = time.monotonic()
         seen = self._look()
-        if seen == self._seen:
-            return
-        try:
+        if seen != self._seen:
             self._stand(seen)
-        except Malformed as malformed:
-            self._seen = seen
-            log.error("the log of rules cannot be followed, the last good rules stay", problems=[str(problem) for problem in malformed.problems])
 
     def _look(self) -> tuple[int, date]:
         assert self._rule_log is not None, "the lanes are claimed"
         return last_entry(self._rule_log), self._today()
 
     def _stand(self, seen: tuple[int, date]) -> None:
-        """The rules that stand decide from now on, in all lanes."""
-        standings = self._standing(seen[1])
+        """The rules that stand decide from now on, in all lanes: those of the log, or the last good ones where it cannot be read."""
+        try:
+            self._stands = self._standing(seen[1])
+        except Malformed as malformed:
+            if self._stands is None:
+                raise
+            log.error("the log of rules cannot be followed, the last good rules stay", problems=[str(problem) for problem in malformed.problems])
         for runs in self._runs.values():
-            runs.begin(standings)
+            runs.begin(self._stands)
         self._seen = seen
 
     def step(self) -> int:
