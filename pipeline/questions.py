@@ -22,8 +22,10 @@ def day_asked(rule: Rule, fact: RuleFact, period: Period) -> int | None:
     The payment date of a benefit paid once, whenever it can be, is the last day there is: whatever the registries have
     announced by then counts. It is asked for as the day before, which an interval without an end still holds.
     """
+    if isinstance(fact.year, str):
+        return day_of_year(max(period.year - int(fact.year.removeprefix("period.year").removeprefix(" - ") or 0), 1))
     if fact.year is not None:
-        return day_of_year(period.year if fact.year == "period.year" else int(fact.year))
+        return day_of_year(fact.year)
     return None if fact.at == "event.date" else min(rule.day(fact.at, period), LAST_DAY - 1)
 
 

@@ -191,10 +191,11 @@ def birthdays(rule: Rule) -> Iterator[Branch]:
 
 
 def _turn(path: Path, term: Term, turn: Fraction) -> Iterator[Branch]:
-    if term.op == "years":
+    if term.op in ("years", "full_months"):
         birth, on = term.args
-        for text, shift, whole in ((f"the birthday on which {term} becomes {turn}", -1, turn), (f"the day before {term} becomes {turn}", 1, turn - 1)):
-            other = terms.day_term("years", birth, Term("add", on.kind, (on, terms.constant(shift, on.kind))))
+        named = "birthday" if term.op == "years" else "day"
+        for text, shift, whole in ((f"the {named} on which {term} becomes {turn}", -1, turn), (f"the day before {term} becomes {turn}", 1, turn - 1)):
+            other = terms.day_term(term.op, birth, Term("add", on.kind, (on, terms.constant(shift, on.kind))))
             here = terms.compare("eq", term, terms.constant(whole, term.kind))
             there = terms.compare("eq", other, terms.constant(whole + shift, term.kind))
             yield Branch(path, text, terms.logical("and", [here, there]), is_day=True)

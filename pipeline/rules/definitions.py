@@ -5,8 +5,9 @@ from __future__ import annotations
 import keyword
 import re
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
+from itertools import pairwise
 from math import lcm, prod
 from typing import Protocol
 
@@ -29,6 +30,17 @@ MAX_ROWS = 256
 _SOURCES = {"money": ("money",), "number": ("number",), "percent": ("number",), "years": ("date",), "date": ("date",), "yes_no": ("yes_no",),
             "text": ("text", "one_of"), "ratio": ("text", "one_of")}  # fmt: skip
 _TERM_KIND = {"percent": "ratio"}
+
+
+def _one_each(item: Nested, keys: Sequence[str]) -> str:
+    """What to write where there is not one value for each key."""
+    if not isinstance(item, list):
+        return "Write a list."
+    for one, other in pairwise(item if len(item) > len(keys) else ()):
+        torn = isinstance(one, str) and isinstance(other, str) and re.fullmatch(r"[+-]?\d{1,3},\d{3}(\.\d+)?", f"{one},{other}", re.ASCII)
+        if torn:
+            return f"A number has _ and no comma: {one}_{other}."
+    return f"Give one for each of {', '.join(keys)}."
 
 
 class FactSpec(Protocol):
@@ -174,12 +186,15 @@ class Definitions:
         return terms.checked(Term("fact", kind, (), fact.name, Fraction(low, den), Fraction(high, den), den, text=fact.name, choices=fact.one_of))
 
     def _year(self, path: Path, text: str | None) -> str | int | None:
-        if text is None or (text == "period.year" and self.doc.decides.period != "once"):
+        if text is None:
             return text
+        before = re.fullmatch(r"period\.year(?:\s*-\s*(\d))?", text, re.ASCII)
+        if before and self.doc.decides.period != "once":
+            return f"period.year - {before[1]}" if before[1] and before[1] != "0" else "period.year"
         if re.fullmatch(r"[12]\d{3}", text, re.ASCII):
             return int(text)
         once = self.doc.decides.period == "once"
-        mend = "Write a year such as 2019" + ("." if once else ", or period.year.")
+        mend = "Write a year such as 2019" + ("." if once else ", period.year, or period.year - 1 for the year before (to - 9).")
         self.bad(path, f"{text!r} is no year of a benefit {'paid once' if once else 'per ' + self.doc.decides.period}", mend)
         return None
 
@@ -339,7 +354,9 @@ class Definitions:
                 listed = item if isinstance(item, list) else [item]
                 if not isinstance(item, list) or len(listed) != len(keys):
                     of = f" of {by}" if len(given.by) > 1 else ""
-                    self.bad(place, f"{len(listed)} value{'s' * (len(listed) != 1)} stand here, {len(keys)} values, one for each key{of} must", "Write a list.")
+                    self.bad(
+                        place, f"{len(listed)} value{'s' * (len(listed) != 1)} stand here, {len(keys)} values, one for each key{of} must", _one_each(item, keys)
+                    )
                     return []
                 following += [((*place, index), inner) for index, inner in enumerate(listed)]
             level = following

@@ -95,7 +95,7 @@ class Fact(_Part):
     at: At | None = None
     """The day asked for; decides.parameters_at where left out."""
     year: Scalar | None = None
-    """The calendar year asked for, instead of a day: a number or period.year."""
+    """The calendar year asked for, instead of a day: a number, period.year, or period.year - 1 for the year before (as far as - 9)."""
     per: Per | None = None
     """Of money: for how long the amount is."""
     accept: list[Status] = ["final"]

@@ -174,6 +174,11 @@ class Emitter:
         earlier = now.dt.month().cast(_INT) * _whole(32) + now.dt.day().cast(_INT) < birth.dt.month().cast(_INT) * _whole(32) + birth.dt.day().cast(_INT)
         return now.dt.year().cast(_INT) - birth.dt.year().cast(_INT) - earlier.cast(_INT)
 
+    def months(self, term: Term) -> pl.Expr:
+        birth, now = (_date(self(arg)) for arg in term.args)
+        since = [date.dt.year().cast(_INT) * _whole(12) + date.dt.month().cast(_INT) for date in (now, birth)]
+        return since[0] - since[1] - (now.dt.day() < birth.dt.day()).cast(_INT)
+
     def days_between(self, term: Term) -> pl.Expr:
         return self(term.args[1]) - self(term.args[0])
 
@@ -238,6 +243,7 @@ _EMIT: dict[str, Callable[[Emitter, Term], pl.Expr]] = {
     "min": Emitter.extreme, "max": Emitter.extreme, "full": Emitter.steps, "started": Emitter.steps, "if": Emitter.choose,
     "round_half_up": Emitter.rounding, "round_up": Emitter.rounding, "round_down": Emitter.rounding,
     "eq": Emitter.compare, "ne": Emitter.compare, "lt": Emitter.compare, "le": Emitter.compare, "gt": Emitter.compare, "ge": Emitter.compare,
-    "and": Emitter.every, "or": Emitter.some, "not": Emitter.invert, "years": Emitter.years, "days": Emitter.days_between, "year": Emitter.year,
+    "and": Emitter.every, "or": Emitter.some, "not": Emitter.invert, "years": Emitter.years, "full_months": Emitter.months, "days": Emitter.days_between,
+    "year": Emitter.year,
     "inverse": Emitter.inverse, "part": Emitter.part, "table": Emitter.table,
 }  # fmt: skip

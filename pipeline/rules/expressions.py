@@ -32,6 +32,7 @@ FUNCTIONS: dict[str, tuple[int, int, str]] = {
     "full_steps": (2, 2, "full_steps(a, size): how many full steps of size are in a"),
     "started_steps": (2, 2, "started_steps(a, size): how many steps of size are started in a"),
     "years": (2, 2, "years(birth, day): whole years from one day to another"),
+    "full_months": (2, 2, "full_months(birth, day): whole months from one day to another"),
     "days": (2, 2, "days(from, to): days from one day to another"),
     "year": (1, 1, "year(day): the calendar year of a day"),
     "date": (1, 1, 'date("2022-01-01"): a written day'),
@@ -212,7 +213,7 @@ class _Reader:
             for other in args[1:]:
                 result = (terms.least if name == "min" else terms.greatest)(result, other, source)
             return result
-        if name in ("years", "days", "year"):
+        if name in ("years", "full_months", "days", "year"):
             return terms.day_term(name, *args, text=source)
         if name == "abs":
             either = terms.greatest(args[0], terms.negative(args[0]), source)

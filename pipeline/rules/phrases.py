@@ -29,7 +29,8 @@ _CALLS = {
     "positive": message("{one}, but at least 0"), "spread": message("{one} ÷ {two}"), "per_year": message("{one} per year"),
     "per_quarter": message("{one} per quarter"), "per_month": message("{one} per month"),
     "full_steps": message("the number of full steps of {two} in {one}"), "started_steps": message("the number of started steps of {two} in {one}"),
-    "years": message("the full years from {one} to {two}"), "days": message("the days from {one} to {two}"), "year": message("the year of {one}"),
+    "years": message("the full years from {one} to {two}"), "full_months": message("the full months from {one} to {two}"),
+    "days": message("the days from {one} to {two}"), "year": message("the year of {one}"),
 }  # fmt: skip
 _ROUNDED = {
     "half_up": message("rounded to {to}, a half away from zero"), "up": message("rounded to {to}, away from zero"),

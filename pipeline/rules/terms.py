@@ -121,9 +121,10 @@ def _converted(a: Term, b: Term) -> str:
     if a.kind.per in MONTHS and b.kind.per in MONTHS:
         return f"Convert one: per_{a.kind.per}({b}), or per_{b.kind.per}({a})."
     if "" in (a.kind.per, b.kind.per):
-        long = a if a.kind.per else b
+        long, short = (a, b) if a.kind.per else (b, a)
         parts = f", or spread({long}, {MONTHS[long.kind.per]}) for that of a month" if MONTHS.get(long.kind.per, 1) > 1 else ""
-        return f"Write spread({long}, 1) for the whole of it in one payment{parts}."
+        said = f"Say per: {long.kind.per} where {short} is defined, or write" if short.op in ("fact", "parameter") else "Write"
+        return f"{said} spread({long}, 1) for the whole of it in one payment{parts}."
     return "Weeks and days are no parts of a month: leave per out where they are defined, and multiply by the number that the law counts."
 
 
@@ -179,8 +180,8 @@ def multiply(a: Term, b: Term, text: str = "") -> Term:
 def divide(a: Term, b: Term, text: str = "") -> Term:
     _numbers("divide", a, b)
     if b.op != "const" or b.kind.type == "money":
-        few = b.kind.type in ("number", "years") and b.op in ("fact", "step")
-        by = f", such as a parameter by {b} with 1, 1/2, 1/3" if few else ""
+        few = b.kind.type in ("number", "years")
+        by = {"fact": f", such as a parameter by {b} with 1, 1/2, 1/3", "step": f", such as a table of {b} that gives 1, 1/2, 1/3"}.get(b.op, "") if few else ""
         mend = f"Multiply by a ratio{by}; whole steps are full_steps(a, size) or started_steps(a, size)."
         raise Refused(f"cannot divide by {b}: only a written number divides", mend)
     if b.low == 0:
@@ -317,10 +318,10 @@ def choose(when: Term, then: Term, otherwise: Term, text: str = "") -> Term:
 
 
 def day_term(op: str, *args: Term, text: str = "") -> Term:
-    """years(birth, day), days(from, to), year(day): whole numbers out of days."""
+    """years(birth, day), full_months(birth, day), days(from, to), year(day): whole numbers out of days."""
     for arg in args:
         if arg.kind.type != "date":
             raise Refused(f"{op} takes dates: {_is(arg)}")
-    bounds = {"years": (-9999, 9999), "days": (FIRST_DAY - LAST_DAY, LAST_DAY - FIRST_DAY), "year": (1, 9999)}[op]
+    bounds = {"years": (-9999, 9999), "full_months": (-119_988, 119_988), "days": (FIRST_DAY - LAST_DAY, LAST_DAY - FIRST_DAY), "year": (1, 9999)}[op]
     kind = Kind("years") if op == "years" else NUMBER
     return Term(op, kind, args, None, Fraction(bounds[0]), Fraction(bounds[1]), 1, text=text)

@@ -323,9 +323,13 @@ class Oracle:
             born, now = (date.fromordinal(int(value) + EPOCH) for value in (birth, on))
             return Fraction(now.year - born.year - ((now.month, now.day) < (born.month, born.day)))
 
+        def months(birth: Fraction, on: Fraction) -> Fraction:
+            born, now = (date.fromordinal(int(value) + EPOCH) for value in (birth, on))
+            return Fraction(12 * (now.year - born.year) + now.month - born.month - (now.day < born.day))
+
         functions = {
             "min": min, "max": max, "abs": abs, "positive": lambda a: max(a, Fraction(0)), "spread": lambda a, b: a / b,
-            "full_steps": lambda a, b: Fraction(a // b), "started_steps": lambda a, b: Fraction(-(-a // b)), "years": years, "days": lambda a, b: b - a,
+            "full_steps": lambda a, b: Fraction(a // b), "started_steps": lambda a, b: Fraction(-(-a // b)), "years": years, "full_months": months, "days": lambda a, b: b - a,
             "year": lambda a: Fraction(date.fromordinal(int(a) + EPOCH).year), "date": lambda a: day(a),
         }  # fmt: skip
         return self.strict(functions[name], *args)

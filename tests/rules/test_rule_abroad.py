@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from pipeline.facts import day_date
 from pipeline.problems import Malformed
+from pipeline.questions import day_asked
 from pipeline.registry import load_registry
 from pipeline.rules import load_rule, run_tests
 from pipeline.rules.periods import period_for
@@ -220,3 +222,27 @@ def test_a_step_that_is_not_rounded_is_expected_exactly(third, expected, passed,
 
 def test_a_step_that_is_rounded_has_the_decimals_of_its_currency(catalogue):
     assert "'333.335' has more decimals than DKK has (2)" in problems(MONTHLY.replace("amount: 333.33", "net: 333.335"), catalogue)[0]
+
+
+def test_months_are_whole_and_end_on_the_day_of_their_number_or_after_a_shorter_month(catalogue):
+    facts = "  born: {type: date, from: residency.birth_date, at: period.start, range: 2000-01-01..2030-12-31}\n  resident:"
+    text = MONTHLY.replace("age < 18", "full_months(born, period.start) >= 1").replace("  resident:", facts).replace('{age: 8, resident: "yes"', "{born: 2021-12-01")
+    cases = [
+        ("2022-02-01", "2022-02", "refused"),
+        ("2022-01-31", "2022-03", "granted"),
+        ("2022-02-02", "2022-03", "refused"),
+        ("2021-12-02", "2022-01", "refused"),
+    ]
+    more = "".join(f"  - {{name: {on} {month}, given: {{born: {on}, period: {month}}}, expect: {{decision: {decision}}}}}\n" for on, month, decision in cases)
+    results = run_tests(load_rule(text + more, catalogue))
+    assert [str(result) for result in results if not result.passed] == []
+    assert len(results) == 1 + len(cases)
+
+
+@pytest.mark.parametrize(("written", "asked"), [("period.year", 2022), ("period.year - 1", 2021), ("period.year-2", 2020), ("2019", 2019)])
+def test_the_income_of_a_year_before_is_asked_for(written, asked, catalogue):
+    fact = f"  income: {{type: money, per: year, from: tax.income, year: {written}, range: 0..10}}\n  resident:"
+    rule = load_rule(MONTHLY.replace("  resident:", fact), catalogue)
+    on = day_asked(rule, rule.facts[1], period_for("month", "2022-01"))
+    assert on is not None
+    assert day_date(on).year == asked

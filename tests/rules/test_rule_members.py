@@ -70,7 +70,15 @@ amount:
   pay: one
 """
 MONEY_OF = ["wage", "positive(wage)", "child_rate", "max(wage, child_rate)", "min(wage, limit) - child_rate"]
-YES_NO_OF = ["resident", "age < 18", "kind == 'two' or resident", "wage > limit", "not resident and age >= 3", "years(born, event.date) < 18"]
+YES_NO_OF = [
+    "resident",
+    "age < 18",
+    "kind == 'two' or resident",
+    "wage > limit",
+    "not resident and age >= 3",
+    "years(born, event.date) < 18",
+    "full_months(born, event.date) < 18",
+]
 aggregates = st.one_of(
     st.tuples(st.just("sum"), st.sampled_from([*MONEY_OF, "wage * rate"])),
     st.tuples(st.sampled_from(["min", "max"]), st.sampled_from(MONEY_OF)),

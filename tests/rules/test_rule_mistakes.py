@@ -113,7 +113,12 @@ MISTAKES = [
      "parameters.rate.by: 'rate' has no value where age is 3 (line 13, column 32). Add the keys, or a condition that keeps those out."),
     ("overlapping keys", "age: [0-2, 3-14]", "age: [0-3, 3-14]", "parameters.rate.by.age[1]: '3-14' overlaps an earlier key (line 13, column 48)"),
     ("too few values", "[4_653, 2_898]", "[4_653]",
-     "parameters.rate.from.2022-01-01: 1 value stand here, 2 values, one for each key must (line 13, column 75). Write a list."),
+     "parameters.rate.from.2022-01-01: 1 value stand here, 2 values, one for each key must (line 13, column 75). Give one for each of 0-2, 3-14."),
+    ("an amount with a comma in a list", "[4_653, 2_898]", "[4,653, 2_898]",
+     "parameters.rate.from.2022-01-01: 3 values stand here, 2 values, one for each key must (line 13, column 75). A number has _ and no comma: 4_653."),
+    ("a year that no one can say", "year: period.year", "year: last year",
+     "facts.income.year: 'last year' is no year of a benefit per quarter (line 11, column 60). "
+     "Write a year such as 2019, period.year, or period.year - 1 for the year before (to - 9)."),
     ("overflow", 'is: "full - reduction"', 'is: "full * 9_000_000_000_000_000"',
      "amount.steps[2].is: may overflow: full * 9_000_000_000_000_000 reaches 4,187,700,000,000,000,000,000 minor units, which does not fit 64 bits "
      "(line 22, column 21). Narrow the range of the facts it uses."),
@@ -147,7 +152,7 @@ MISTAKES = [
      "amount.steps[2].is: unknown name 'full' (line 22, column 21). Known names: age, resident, income, rate, limit, share, reduction."),
     ("a call", 'is: "full - reduction"', "is: \"__import__('os')\"",
      "amount.steps[2].is: unknown function '__import__' (line 22, column 21). "
-     "Functions are min, max, abs, positive, spread, per_year, per_quarter, per_month, full_steps, started_steps, years, days, year, date."),
+     "Functions are min, max, abs, positive, spread, per_year, per_quarter, per_month, full_steps, started_steps, years, full_months, days, year, date."),
     ("an attribute", 'is: "full - reduction"', 'is: "full.real"', "amount.steps[2].is: unknown name 'full.real' (line 22, column 21). Days are period.start, period.end, payment.date, event.date."),
     ("floor division", 'is: "full - reduction"', 'is: "full // 2"', "amount.steps[2].is: 'full // 2': only + - * and / calculate (line 22, column 21). Division is written /; whole steps are full_steps(a, size)."),
     ("division by zero", 'is: "full - reduction"', 'is: "full / 0"', "amount.steps[2].is: cannot divide by zero (line 22, column 21)"),
@@ -199,7 +204,10 @@ def test_a_huge_expression_is_refused(expression, catalogue):
     assert "limit is" in problems(GOOD.replace('"age < 15"', f'"{expression}"'), catalogue)
 
 
-@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text", "\x00", "a: [", "{}", "format: benefit-rule/1\n", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", "a: [\r\r\r", "a\x85b\u2028: [\n\n"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "- a\n- b\n", "just text", "\x00", "a: [", "{}", "format: benefit-rule/1\n", "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[", "a: [\r\r\r", "a\x85b\u2028: [\n\n"],
+)
 def test_what_is_no_rule_document_is_refused(text, catalogue):
     assert problems(text, catalogue)
 

@@ -109,6 +109,7 @@ truths_of_leaves = st.sampled_from(
         "children >= 2",
         "1 <= children < 4",
         "years(born, event.date) < 18",
+        "full_months(born, event.date) >= 30",
         "days(born, period.start) > 10_000",
         "born < date('1990-02-28')",
         "wage < limit",

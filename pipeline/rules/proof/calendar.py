@@ -15,6 +15,8 @@ _BEFORE_EPOCH = 719_162
 _STARTS = {"year": (0,), "quarter": (0, 90, 181, 273), "month": (0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334)}
 """The first day of each part of a common year, counted from 0."""
 
+_LEAP_MONTHS = tuple(start + (index > 1) for index, start in enumerate(_STARTS["month"]))
+
 
 class Calendar:
     """Years of days that are not known here. `given` holds what is true of the numbers made on the way; every proof must add it."""
@@ -48,6 +50,19 @@ class Calendar:
                 self.given.append(solved(choose(compared("le", other, birth), compared("ge", known, age), compared("le", known, age))))
         self._ages.append((birth, now, age))
         return age
+
+    def months(self, birth: Whole, now: Whole) -> Whole:
+        """Whole months from one day to another; a month ends on the day with the number of the first, or after the last day of a shorter month."""
+        (started, on), (turned, today) = self._month(birth), self._month(now)
+        return turned - started - choose(compared("lt", today, on), 1, 0)
+
+    def _month(self, day: Whole) -> tuple[Whole, Whole]:
+        """The month of a day, counted from the year 0, and the day within it, from 0."""
+        turn, month, start = self._turn(day), 0, 0
+        for index, first in enumerate(_LEAP_MONTHS[1:], 1):
+            after = compared("ge", turn, first)
+            month, start = choose(after, index, month), choose(after, first, start)
+        return times(self.year(day), 12) + month, turn - start
 
     def _turn(self, day: Whole) -> Whole:
         """Where in a leap year a day with this month and day of the month stands."""

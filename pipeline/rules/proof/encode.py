@@ -217,6 +217,10 @@ class Encoder:
         birth, now = (self(arg) for arg in term.args)
         return Seen(self.calendar.age(birth.value, now.value), every(birth.known, now.known))
 
+    def months(self, term: Term) -> Seen:
+        birth, now = (self(arg) for arg in term.args)
+        return Seen(self.calendar.months(birth.value, now.value), every(birth.known, now.known))
+
     def days_between(self, term: Term) -> Seen:
         start, end = (self(arg) for arg in term.args)
         return Seen(end.value - start.value, every(start.known, end.known))
@@ -291,6 +295,6 @@ _ENCODE: dict[str, Callable[[Encoder, Term], Seen]] = {
     "min": Encoder.extreme, "max": Encoder.extreme, "full": Encoder.whole_steps, "started": Encoder.whole_steps, "if": Encoder.conditional,
     "round_half_up": Encoder.rounding, "round_up": Encoder.rounding, "round_down": Encoder.rounding,
     "eq": Encoder.compare, "ne": Encoder.compare, "lt": Encoder.compare, "le": Encoder.compare, "gt": Encoder.compare, "ge": Encoder.compare,
-    "and": Encoder.kleene, "or": Encoder.kleene, "not": Encoder.invert, "years": Encoder.years, "days": Encoder.days_between, "year": Encoder.year,
-    "inverse": Encoder.inverse, "part": Encoder.part, "table": Encoder.table,
+    "and": Encoder.kleene, "or": Encoder.kleene, "not": Encoder.invert, "years": Encoder.years, "full_months": Encoder.months, "days": Encoder.days_between,
+    "year": Encoder.year, "inverse": Encoder.inverse, "part": Encoder.part, "table": Encoder.table,
 }  # fmt: skip
