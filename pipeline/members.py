@@ -79,7 +79,7 @@ def encode_share(share: Share | ToldAll) -> bytes:
 def decode_share(raw: bytes) -> Share | ToldAll:
     """The share of a message, or the word that there are no more; Malformed where it is neither."""
     try:
-        share = _DECODER.decode(raw)
+        share: Share | ToldAll = _DECODER.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Malformed([Problem("", f"this is no share of a member: {error}", "Only lanes write to this topic.")]) from None
     if isinstance(share, ToldAll):

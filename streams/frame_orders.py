@@ -170,9 +170,9 @@ class FrameOrders:
             if (rule := self._rule_of(subject, period_id)) is not None
             for row in sorted(self._held[subject, period_id])
         ]
-        places = self._alone([*places, *(place for _, _, _, place in waiting)])
-        self._columns = self._columns_of_new(places[: len(self._new)])
-        for (subject, rule, row, _), place in zip(waiting, places[len(self._new) :], strict=True):
+        placed = self._alone([*places, *(place for _, _, _, place in waiting)])
+        self._columns = self._columns_of_new(placed[: len(self._new)])
+        for (subject, rule, row, _), place in zip(waiting, placed[len(self._new) :], strict=True):
             self._place_held(subject, rule, row, *place)
         self._account_for_new()
 
