@@ -133,9 +133,9 @@ class _Checker(MemberSteps):
 
     def _coverage(self, conditions: tuple[Condition, ...], exclusions: tuple[Condition, ...]) -> None:
         parameters = {name: keyed for name, keyed in self.parameters.items() if not any(by in self.member_facts for by in keyed.by)}
-        for keyed, by, lacking in lacking_keys(self.facts, parameters, self.steps, conditions, exclusions, self.currency):
+        for keyed, by, lacking, mend in lacking_keys(self.facts, parameters, self.steps, conditions, exclusions, self.currency):
             message = f"{keyed.name!r} has no value where {by} is {lacking}"
-            self.bad(("parameters", keyed.name, "by"), message, "Add the keys, or a condition that keeps those out.", key=True)
+            self.bad(("parameters", keyed.name, "by"), message, mend, key=True)
         for step, (message, mend) in gaps(self.grids, self.facts, self.steps, conditions, exclusions):
             index = next(index for index, item in enumerate(self.doc.amount.steps) if item.id == step)
             self.bad(("amount", "steps", index, "table", "rows"), message, mend, key=True)

@@ -19,18 +19,25 @@ def lacking_keys(
     conditions: Sequence[Condition],
     exclusions: Sequence[Condition],
     currency: str,
-) -> Iterator[tuple[Parameter, str, str]]:
-    """Every parameter that has no value for somebody, with the fact and its values that lack one.
+) -> Iterator[tuple[Parameter, str, str, str]]:
+    """Every parameter that has no value for somebody, with the fact, its values that lack one, and what to do about it.
 
     A parameter that only steps use needs values for those who pass the conditions; one that a condition uses, for everybody.
     """
     everybody, eligible = _bounds(facts, conditions, exclusions)
-    asked = {name for item in (*conditions, *exclusions) for name in _names_of(item.term, steps)}
+    asked = {name: item.id for item in (*conditions, *exclusions) for name in _names_of(item.term, steps)}
     for name, parameter in parameters.items():
         for by, keys in zip(parameter.by, parameter.keys, strict=True):
             lacking = _lacking(keys, facts[by], (everybody if name in asked else eligible)[by], currency)
             if lacking:
-                yield parameter, by, ", ".join(lacking)
+                yield parameter, by, ", ".join(lacking), _mend(parameter, facts[by], lacking, asked.get(name))
+
+
+def _mend(parameter: Parameter, fact: RuleFact, lacking: Sequence[str], asking: str | None) -> str:
+    if asking is not None:
+        return f"Add the keys: the condition {asking!r} asks for {parameter.name} of everybody, whatever the other conditions say."
+    ends = " A key such as 0..<10_000 leaves no gap before 10_000." if fact.type == "money" else ""
+    return f"Add the keys, or a condition that keeps those out.{ends}"
 
 
 def gaps(

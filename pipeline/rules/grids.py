@@ -116,7 +116,11 @@ class Grid:
             rest = regions.without([whole], [box for row in self.rows for box in row]) if all(low <= high for low, high in whole) else []
         except TooMany:
             return _TANGLED
-        return (f"no row holds where {self._region(rest[0])}", "Add a row, or a condition that keeps those out.") if rest else None
+        if not rest:
+            return None
+        steps = [axis.name for axis, span in zip(self.axes, rest[0], strict=True) if axis.type == "step" and span != axis.bounds]
+        never = f" Where {steps[0]} is never so, say floor and cap in its step." if steps else ""
+        return f"no row holds where {self._region(rest[0])}", f"Add a row, or a condition that keeps those out.{never}"
 
     def _region(self, box: Box) -> str:
         """A box in words, with an example."""

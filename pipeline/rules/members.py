@@ -139,6 +139,6 @@ class MemberSteps(Steps):
         where = () if aggregate.where is None else (Condition("where", aggregate.where, "", ""),)
         used = {str(leaf.value) for term in (aggregate.term, aggregate.where) if term is not None for leaf in leaves(term) if leaf.op == "parameter"}
         keyed = {name: parameter for name, parameter in self.parameters.items() if name in used and parameter.by}
-        for parameter, by, lacking in lacking_keys(self.member_facts, keyed, {}, where, (), self.currency):
+        for parameter, by, lacking, _ in lacking_keys(self.member_facts, keyed, {}, where, (), self.currency):
             message = f"{parameter.name!r} has no value where {by} is {lacking}"
             self.bad((*path, aggregate.how), message, "Add the keys, or a `where` that keeps those members out.")

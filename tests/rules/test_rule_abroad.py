@@ -226,7 +226,11 @@ def test_a_step_that_is_rounded_has_the_decimals_of_its_currency(catalogue):
 
 def test_months_are_whole_and_end_on_the_day_of_their_number_or_after_a_shorter_month(catalogue):
     facts = "  born: {type: date, from: residency.birth_date, at: period.start, range: 2000-01-01..2030-12-31}\n  resident:"
-    text = MONTHLY.replace("age < 18", "full_months(born, period.start) >= 1").replace("  resident:", facts).replace('{age: 8, resident: "yes"', "{born: 2021-12-01")
+    text = (
+        MONTHLY.replace("age < 18", "full_months(born, period.start) >= 1")
+        .replace("  resident:", facts)
+        .replace('{age: 8, resident: "yes"', "{born: 2021-12-01")
+    )
     cases = [
         ("2022-02-01", "2022-02", "refused"),
         ("2022-01-31", "2022-03", "granted"),
@@ -246,3 +250,10 @@ def test_the_income_of_a_year_before_is_asked_for(written, asked, catalogue):
     on = day_asked(rule, rule.facts[1], period_for("month", "2022-01"))
     assert on is not None
     assert day_date(on).year == asked
+
+
+def test_a_table_of_a_step_that_is_never_so_wants_a_floor_and_a_cap(catalogue):
+    table = '{id: month, is: "days(period.start, period.end) + 1"}\n    - {id: part, table: {type: ratio, hit: first, rows: [{when: {month: 28..31}, gives: 1/31}]}}'
+    text = MONTHLY.replace("- {id: whole", f"- {table}\n    - {{id: whole").replace("rate * third", "rate * part").replace("333.33", "32.26")
+    assert problems(text, catalogue)[0].endswith("Where month is never so, say floor and cap in its step.")
+    assert [result.passed for result in run_tests(load_rule(text.replace('end) + 1"}', 'end) + 1", floor: 28, cap: 31}'), catalogue))] == [True]

@@ -111,6 +111,12 @@ MISTAKES = [
      "parameters.limit: 'limit' has no value on 2022-01-01, when the rule is in force (line 14, column 3). Give it one from then on or earlier."),
     ("a gap in the keys", "age: [0-2, 3-14]", "age: [0-2, 4-14]",
      "parameters.rate.by: 'rate' has no value where age is 3 (line 13, column 32). Add the keys, or a condition that keeps those out."),
+    ("a gap in the keys of a condition", 'when: "age < 15"', 'when: "age < 15 and rate == rate"',
+     "parameters.rate.by: 'rate' has no value where age is 15 to 130 (line 13, column 32). "
+     "Add the keys: the condition 'young' asks for rate of everybody, whatever the other conditions say."),
+    ("a gap of a minor unit in the keys", "by: {age: [0-2, 3-14]}", "by: {income: [0..800, 801..]}",
+     "parameters.rate.by: 'rate' has no value where income is 800.01 to 800.99 (line 13, column 32). "
+     "Add the keys, or a condition that keeps those out. A key such as 0..<10_000 leaves no gap before 10_000."),
     ("overlapping keys", "age: [0-2, 3-14]", "age: [0-3, 3-14]", "parameters.rate.by.age[1]: '3-14' overlaps an earlier key (line 13, column 48)"),
     ("too few values", "[4_653, 2_898]", "[4_653]",
      "parameters.rate.from.2022-01-01: 1 value stand here, 2 values, one for each key must (line 13, column 75). Give one for each of 0-2, 3-14."),
