@@ -55,4 +55,6 @@ def answering(cluster: Cluster) -> Iterator[None]:
     try:
         yield
     except (KafkaError, AsyncKafkaError) as error:
-        raise KafkaAway(f"Kafka at {', '.join(cluster.servers)}: {type(error).__name__}{f': {error}' if str(error) else ''}") from error
+        name, said = type(error).__name__, str(error)
+        what = said if said.startswith(name) else f"{name}: {said}" if said else name
+        raise KafkaAway(f"Kafka at {', '.join(cluster.servers)}: {what}") from error

@@ -57,7 +57,7 @@ class Topics:
 
         self._cluster = cluster
         with answering(cluster):
-            self._admin: Any = KafkaAdminClient(**cluster.client("payout-topics"), request_timeout_ms=15_000)
+            self._admin: Any = KafkaAdminClient(**cluster.client("payout-topics"), request_timeout_ms=15_000, bootstrap_timeout_ms=10_000)
 
     def __enter__(self) -> Topics:
         return self

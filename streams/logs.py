@@ -18,8 +18,10 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 MASK = "[masked]"
-TALKATIVE = ("aiokafka", "faust", "kafka", "mode", "streams.worker_app")
-"""Libraries that tell of every step, and the Faust app: below debug only what is wrong is of interest."""
+TALKATIVE = {
+    "aiokafka": logging.WARNING, "faust": logging.WARNING, "kafka": logging.CRITICAL, "mode": logging.WARNING, "streams.worker_app": logging.WARNING,
+}  # fmt: skip
+"""Libraries that tell of every step, and the Faust app: below debug only what is wrong is of interest. What kafka-python cannot do it raises as well."""
 
 LOG_FILE = Path("logs") / "payout.ndjson"
 
@@ -68,7 +70,7 @@ def configure(level: str = "info", form: Literal["auto", "json", "console"] = "a
     root.handlers[:] = handlers
     root.setLevel(level.upper())
     for name in TALKATIVE:
-        logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else logging.WARNING)
+        logging.getLogger(name).setLevel(logging.NOTSET if level == "debug" else TALKATIVE[name])
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.stdlib.BoundLogger,

@@ -83,7 +83,10 @@ class LaneConsumer(driver.Consumer):
             while not (self.should_stop or fetcher.should_stop):
                 if not await self._fetch_once():
                     await asyncio.sleep(0.02)
-        except (asyncio.CancelledError, *self.consumer_stopped_errors):
+        except asyncio.CancelledError:
+            if not self.app.should_stop:
+                raise
+        except self.consumer_stopped_errors:
             if not self.app.should_stop:
                 raise
 

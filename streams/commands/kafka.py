@@ -29,7 +29,7 @@ def up(
     with progress_bar("jars of Kafka", unit="jars") as bar:
         started = _brokers(settings).up(nodes, port, bar)
     if as_json:
-        say_json({"nodes": started, "servers": [node.address for node in started]})
+        say_json({"nodes": [node._asdict() for node in started], "servers": [node.address for node in started]})
         return
     servers = " ".join(node.address for node in started)
     say(f"Kafka serves at {servers}")
@@ -53,7 +53,7 @@ def status(context: typer.Context, as_json: AsJson = False) -> None:
     """The brokers in the home; exit code 1 unless all of them run."""
     nodes = _brokers(settings_of(context)).nodes()
     if as_json:
-        say_json({"nodes": nodes})
+        say_json({"nodes": [node._asdict() for node in nodes]})
     elif nodes:
         say_table(("node", "address", "process"), [(node.number, node.address, node.pid or "does not run") for node in nodes])
     else:
