@@ -12,6 +12,7 @@ from pipeline.facts import day
 from pipeline.problems import suggestion
 
 from . import terms
+from .periods import DAYS_WITHIN
 from .syntax import WORDS_OF_TRUTH, mend_of, slip
 from .terms import Kind, Refused, Term
 
@@ -51,8 +52,8 @@ class BadExpression(Refused):
         super().__init__(message, mend)
 
 
-def parse_expression(text: str, names: Mapping[str, Term]) -> Term:
-    """The typed term of `text`, whose names stand for the terms of `names`; BadExpression locates the first mistake."""
+def parse_expression(text: str, names: Mapping[str, Term], period: str = "once") -> Term:
+    """The typed term of `text`, whose names stand for the terms of `names`, in a benefit per `period`; BadExpression locates the first mistake."""
     if len(text) > MAX_CHARACTERS:
         raise BadExpression(f"the expression has {len(text)} characters, the limit is {MAX_CHARACTERS}", "Split it into steps.", 0)
     try:
@@ -66,7 +67,7 @@ def parse_expression(text: str, names: Mapping[str, Term]) -> Term:
     nodes = sum(isinstance(node, ast.expr) for node in ast.walk(tree))
     if nodes > MAX_NODES or _depth(tree) > MAX_DEPTH:
         raise BadExpression(f"the expression is too large ({nodes} parts, the limit is {MAX_NODES}; depth limit {MAX_DEPTH})", "Split it into steps.", 0)
-    return _Reader(text, names).term(tree)
+    return _Reader(text, names, period).term(tree)
 
 
 def _depth(node: ast.AST) -> int:
@@ -78,9 +79,8 @@ def _depth(node: ast.AST) -> int:
 
 
 class _Reader:
-    def __init__(self, text: str, names: Mapping[str, Term]) -> None:
-        self.text = text
-        self.names = names
+    def __init__(self, text: str, names: Mapping[str, Term], period: str) -> None:
+        self.text, self.names, self.period = text, names, period
 
     def term(self, node: ast.expr) -> Term:
         read = getattr(self, "_" + type(node).__name__.lower(), None)
@@ -214,7 +214,7 @@ class _Reader:
                 result = (terms.least if name == "min" else terms.greatest)(result, other, source)
             return result
         if name in ("years", "full_months", "days", "year"):
-            return terms.day_term(name, *args, text=source)
+            return self._within_period(terms.day_term(name, *args, text=source))
         if name == "abs":
             either = terms.greatest(args[0], terms.negative(args[0]), source)
             return terms.within(either, max(either.low, Fraction(0)), either.high)
@@ -225,6 +225,11 @@ class _Reader:
         if name == "spread":
             return terms.spread(args[0], args[1], source)
         return terms.whole_steps(args[0], args[1], name == "started_steps", source)
+
+    def _within_period(self, term: Term) -> Term:
+        """The days from the first to the last day of the period are as many as a month, a quarter or a year has."""
+        of_period = term.op == "days" and [(arg.op, arg.value) for arg in term.args] == [("day", "period.start"), ("day", "period.end")]
+        return terms.within(term, *map(Fraction, DAYS_WITHIN[self.period])) if of_period and self.period in DAYS_WITHIN else term
 
     def _date(self, node: ast.Call) -> Term:
         written = node.args[0]

@@ -49,6 +49,10 @@ def parse_period(label: str) -> Period:
 EXAMPLES = {"year": "2022", "quarter": "2022-Q1", "month": "2022-03"}
 
 
+DAYS_WITHIN = {"year": (364, 365), "quarter": (89, 91), "month": (27, 30)}
+"""How many days there are at least and at most from the first day of a period to its last."""
+
+
 def period_for(kind: str, label: str) -> Period:
     """The period of a benefit decided once, per year, quarter or month; ValueError says which kind is wanted, with an example."""
     if kind == "once":

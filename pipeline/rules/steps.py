@@ -32,7 +32,7 @@ class Steps(Definitions):
 
     def expression(self, path: Path, text: str, of_member: bool = False) -> Term | None:
         try:
-            return parse_expression(text.strip(), self.member_names if of_member else self.names)
+            return parse_expression(text.strip(), self.member_names if of_member else self.names, self.doc.decides.period)
         except BadExpression as bad:
             if not bad.silent:
                 self.bad(path, *self._elsewhere(bad, of_member), offset=bad.offset + len(text) - len(text.lstrip()))

@@ -252,8 +252,28 @@ def test_the_income_of_a_year_before_is_asked_for(written, asked, catalogue):
     assert day_date(on).year == asked
 
 
-def test_a_table_of_a_step_that_is_never_so_wants_a_floor_and_a_cap(catalogue):
+def test_a_month_has_28_to_31_days_in_a_table(catalogue):
     table = '{id: month, is: "days(period.start, period.end) + 1"}\n    - {id: part, table: {type: ratio, hit: first, rows: [{when: {month: 28..31}, gives: 1/31}]}}'
     text = MONTHLY.replace("- {id: whole", f"- {table}\n    - {{id: whole").replace("rate * third", "rate * part").replace("333.33", "32.26")
-    assert problems(text, catalogue)[0].endswith("Where month is never so, say floor and cap in its step.")
-    assert [result.passed for result in run_tests(load_rule(text.replace('end) + 1"}', 'end) + 1", floor: 28, cap: 31}'), catalogue))] == [True]
+    assert [result.passed for result in run_tests(load_rule(text, catalogue))] == [True]
+    assert "no row holds where month is 28, for example" not in problems(text.replace("28..31", "29..31"), catalogue)[0]
+    assert "no row holds where month is 28 (line" in problems(text.replace("28..31", "29..31"), catalogue)[0]
+
+
+def test_a_table_of_a_step_that_is_never_so_wants_a_floor_and_a_cap(catalogue):
+    table = '{id: age_in_days, is: "days(born, period.start)"}\n    - {id: part, table: {type: ratio, hit: first, rows: [{when: {age_in_days: 0..9_000}, gives: 1/3}]}}'
+    text = (
+        MONTHLY.replace("- {id: whole", f"- {table}\n    - {{id: whole")
+        .replace("rate * third", "rate * part")
+        .replace("{age: 8,", "{age: 8, born: 2014-01-01,")
+    )
+    text = text.replace("  resident:", "  born: {type: date, from: residency.birth_date, at: period.start, range: 2004-01-01..2030-12-31}\n  resident:")
+    assert problems(text, catalogue)[0].endswith("Where age_in_days is never so, say floor and cap in its step.")
+    assert [result.passed for result in run_tests(load_rule(text.replace('period.start)"}', 'period.start)", floor: 0, cap: 9_000}'), catalogue))] == [True]
+
+
+def test_a_folder_may_hold_the_documents_of_registries_beside_those_of_rules(tmp_path):
+    (tmp_path / "rule.yaml").write_text((ROOT / "benefits/us-eip1/2020-03-27.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "registry.yaml").write_text((ROOT / "registries/residency.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    checked = CliRunner().invoke(app, ["check", str(tmp_path)])
+    assert (checked.exit_code, checked.stdout.count("well,")) == (0, 1)

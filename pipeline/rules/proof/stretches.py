@@ -9,7 +9,7 @@ from typing import Any
 import z3  # type: ignore[import-untyped]
 
 from pipeline.facts import FIRST_DAY, LAST_DAY, day_date
-from pipeline.rules.periods import ONCE, Period, parse_period
+from pipeline.rules.periods import DAYS_WITHIN, ONCE, Period, parse_period
 from pipeline.rules.rule import Rule
 from pipeline.rules.terms import Term
 
@@ -106,7 +106,11 @@ def moment(rule: Rule, stretch: Stretch, name: str = "") -> Moment:
         month = times(turn, 12 // each)
         start = first_day(rule.period_kind, number)
         paid = rule.day("payment.date", period_of(rule.period_kind, stretch.periods[0]))
-        days = {"period.start": start, "period.end": first_day(rule.period_kind, number + 1) - 1, "payment.date": paid}
+        end = first_day(rule.period_kind, number + 1) - 1
+        shortest, longest = DAYS_WITHIN[rule.period_kind]
+        # This follows from the two, and is hard to find out.
+        given += [end - start >= shortest, end - start <= longest]
+        days = {"period.start": start, "period.end": end, "payment.date": paid}
     event: Whole | None = None
     if rule.needs_event_day:
         event = z3.Int(f"event_day{name}")

@@ -47,14 +47,20 @@ def told() -> Iterator[None]:
 
 
 def files_of(paths: Iterable[Path]) -> list[Path]:
-    """Files as they are, and of folders the documents in them."""
+    """Files as they are, and of folders the documents in them, but for those of registries."""
     found: list[Path] = []
     for path in paths:
-        inside = sorted(path.rglob("*.yaml")) if path.is_dir() else [path]
+        inside = [found for found in sorted(path.rglob("*.yaml")) if not _of_a_registry(found)] if path.is_dir() else [path]
         if not inside:
             raise Malformed([Problem(str(path), "holds no rule documents (*.yaml)", "Name a folder of rule documents.")])
         found += inside
     return list(dict.fromkeys(found))
+
+
+def _of_a_registry(path: Path) -> bool:
+    """Whether a document in a folder says that it is one of a registry, which --registries is for."""
+    with path.open("rb") as file:
+        return file.read(200).lstrip().startswith(b"format: registry/")
 
 
 def read(path: Path, registries: Path) -> Rule:
