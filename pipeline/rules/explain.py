@@ -89,13 +89,16 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class Change(msgspec.Struct, frozen=True):
-    """A fact that alone would turn the refusal into a grant: the nearest such value that was found, and the amount then granted."""
+    """A fact that alone would turn the refusal into a grant: the nearest such value that was found, and the amount then granted.
+
+    What a rule makes of the members does not change alone where it makes more than one thing of them: there is no amount then.
+    """
 
     fact: str
     title: str
     value: int | bool | str
     value_text: str
-    amount_minor: int
+    amount_minor: int | None
     text: str
 
 
@@ -284,7 +287,14 @@ class _Saying:
         now = fact_text(self.rule, fact, assumed(self.rule, self.facts)[fact.name], self.language)
         text = self.language.tell("{fact}: {value} instead of {now}. Then {amount} would be granted.", fact=title, value=value, now=now, amount=amount)
         plain = day_date(int(remedy.value)).isoformat() if fact.type == "date" else remedy.value
-        return Change(fact.name, title, plain, value, remedy.amount_minor, capital(text))
+        alone = fact.aggregate is None or sum(other.aggregate is not None for other in self.rule.facts) == 1
+        if not alone:
+            text = (
+                self.language.tell("{fact}: {value} instead of {now}.", fact=title, value=value, now=now)
+                + " "
+                + self.language.tell("A member would have to be there, or be another; that may change more than this, so no amount is told.")
+            )
+        return Change(fact.name, title, plain, value, remedy.amount_minor if alone else None, capital(text))
 
 
 def _filled(sentence: str, names: Mapping[str, str]) -> str:

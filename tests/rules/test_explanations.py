@@ -120,7 +120,9 @@ def test_every_decision_on_a_household_can_be_told(text, household):
         }
         for change in said.changes:
             again = decide(rule, made.with_columns(pl.lit(change.value, made.schema[change.fact]).alias(change.fact)), period).row(0, named=True)
-            assert (again["decision"], again["amount_minor"]) == (GRANTED, change.amount_minor)
+            several = sum(fact.aggregate is not None for fact in rule.facts) > 1
+            of_members = next(fact for fact in rule.facts if fact.name == change.fact).aggregate is not None
+            assert (again["decision"], change.amount_minor) == (GRANTED, None if several and of_members else again["amount_minor"])
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "benefits").rglob("*.yaml")), ids=lambda path: path.parent.name)

@@ -1,0 +1,74 @@
+"""What is explained of households: only what was decided is told, which member's which fact is unknown, and which keys picked a value."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+
+from connectors.languages import load_language
+from connectors.registries import load_registries
+from pipeline.rules import decide, explain, letter, load_rule, parse_period
+from pipeline.rules.tables import fact_table
+from pipeline.texts import ENGLISH
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+DANISH = load_language("da", ROOT / "locales")
+REGISTRIES = load_registries(ROOT / "registries")
+MONTH = parse_period("2022-01")
+DOCUMENT = """format: benefit-rule/1
+benefit: families
+title: {en: Families}
+in_force: {from: 2022-01-01, to: 2022-12-31}
+law: {P1: {cite: "§ 1"}}
+decides: {for: household, period: month, parameters_at: period.start, currency: NZD}
+members:
+  at: period.start
+  most: 10
+  facts:
+    age: {type: years, from: residency.birth_date, at: period.start}
+    alive: {type: yes_no, from: residency.alive, at: period.start}
+aggregates:
+  children: {count: age < 18 and alive}
+  supplements: {sum: supplement, where: age < 18 and alive, title: {en: supplements}}
+parameters:
+  first: {type: money, law: P1, from: {2022-01-01: 100}}
+  supplement: {type: money, law: P1, by: {age: [0-5, 6..]}, from: {2022-01-01: [50, 20]}}
+  share: {type: ratio, law: P1, by: {children: [0, 1-2, 3..]}, from: {2022-01-01: [0, 1/3, 1/2]}}
+eligible_when:
+  - {id: a_child, when: children > 0, law: P1}
+amount:
+  steps:
+    - {id: part, is: first * share, law: P1}
+    - {id: total, is: part + supplements, round: {to: 0.01, mode: half_up}, law: P1}
+  pay: total
+"""
+RULE = load_rule(DOCUMENT, REGISTRIES.catalogue)
+ONE_AGGREGATE = load_rule(
+    DOCUMENT.replace("  supplements: {sum: supplement, where: age < 18 and alive, title: {en: supplements}}\n", "")
+    .replace("  supplement: {type: money, law: P1, by: {age: [0-5, 6..]}, from: {2022-01-01: [50, 20]}}\n", "")
+    .replace(" + supplements", ""),
+    REGISTRIES.catalogue,
+)
+
+
+def told(rule, members, language=ENGLISH):
+    table = fact_table(rule, pl.DataFrame({"subject": ["h-1"], "members": [members]}), MONTH)
+    people = [(f"{number}", member, {}) for number, member in enumerate(members, 1)]
+    return explain(rule, decide(rule, table, MONTH).row(0, named=True), table.row(0, named=True), MONTH, "h-1", language=language, members=people)
+
+
+def test_no_amount_is_told_of_a_change_in_one_of_several_aggregates_of_the_same_members():
+    """One more child of 3 would bring 83.33; with the number alone changed it would seem to be 33.33."""
+    said = told(RULE, [{"age": 40, "alive": True}])
+    assert said.decision == "refused"
+    (change,) = said.changes
+    assert (change.fact, change.value, change.amount_minor) == ("children", 1, None)
+    assert change.text == "Children: 1 instead of 0. A member would have to be there, or be another; that may change more than this, so no amount is told."
+    assert "33.33" not in letter(said)
+    assert "Et medlem skulle være der" in letter(told(RULE, [{"age": 40, "alive": True}], DANISH), DANISH)
+
+
+def test_an_amount_is_told_where_a_rule_makes_one_thing_of_the_members():
+    (change,) = told(ONE_AGGREGATE, [{"age": 40, "alive": True}]).changes
+    assert (change.fact, change.value, change.amount_minor) == ("children", 1, 33_33)
