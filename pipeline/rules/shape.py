@@ -75,7 +75,9 @@ def _problem(root: Node, kind: str, loc: tuple[str | int, ...], message: str, co
     if kind == "literal_error":
         choices = [part.strip("'") for part in re.split(r", | or ", context["expected"])]
         near, listed = suggestion(str(given), choices), ", ".join(choices)
-        return locate(root, path, f"{given!r} is not known here" + (f", {near}" if near else ""), f"It is one of {listed}.", expected=f"one of {listed}")
+        weeks = path == ("decides", "period") and given in ("week", "fortnight", "day")
+        more = f" For a benefit per {given} decide per month, with the {given}s that the law counts as a parameter." if weeks else ""
+        return locate(root, path, f"{given!r} is not known here" + (f", {near}" if near else ""), f"It is one of {listed}.{more}", expected=f"one of {listed}")
     expected = _EXPECTED.get(kind, "")
     return locate(root, path, f"{expected} must stand here" if expected else message, expected=expected)
 

@@ -133,7 +133,9 @@ def payable(name: str, per: str, period: str) -> str:
     if period == "once":
         return f"Write spread({name}, 1) in a step after it for all of it at once, and pay that; or leave per: {per} out where it is defined."
     if per not in MONTHS:
-        return f"Multiply it by the {per}s that the law counts for a {period}, a number that is a parameter, and leave per: {per} out where it is defined."
+        return (
+            f"Multiply it by the {per}s that the law counts for a {period}, a parameter such as the ratio 52/12, and leave per: {per} out where it is defined."
+        )
     exactly = f"; spread: {{of: {name}, remainder: last}} where the parts must add up to the {per}" if MONTHS[per] > MONTHS[period] else ""
     return f"Write per_{period}({name}) in a step after it, and pay that{exactly}."
 

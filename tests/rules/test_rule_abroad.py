@@ -72,7 +72,7 @@ def test_an_amount_per_period_is_the_amount_of_the_period(period, catalogue):
         (
             "month",
             "week",
-            "Multiply it by the weeks that the law counts for a month, a number that is a parameter, and leave per: week out where it is defined.",
+            "Multiply it by the weeks that the law counts for a month, a parameter such as the ratio 52/12, and leave per: week out where it is defined.",
         ),
         ("once", "year", "Write spread(net, 1) in a step after it for all of it at once, and pay that; or leave per: year out where it is defined."),
     ],
@@ -277,3 +277,9 @@ def test_a_folder_may_hold_the_documents_of_registries_beside_those_of_rules(tmp
     (tmp_path / "registry.yaml").write_text((ROOT / "registries/residency.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     checked = CliRunner().invoke(app, ["check", str(tmp_path)])
     assert (checked.exit_code, checked.stdout.count("well,")) == (0, 1)
+
+
+def test_a_benefit_per_week_is_told_what_to_do(catalogue):
+    assert problems(MONTHLY.replace("period: month,", "period: week,"), catalogue)[0].endswith(
+        "For a benefit per week decide per month, with the weeks that the law counts as a parameter."
+    )
