@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from pipeline.facts import LAST_DAY, day_date
 from pipeline.money import minor_digits, parse_minor
 
 from . import document
@@ -52,6 +53,8 @@ class Cases:
         if self.defined.doc.decides.parameters_at == "event.date" and event_day is None:
             self.defined.bad((*path, "given"), "the test gives no event_date, which picks the parameters", key=True)
         expected = self._expected(path, case)
+        if len(self.defined.problems) == before:
+            self._decided((*path, "given"), period, event_day)
         if len(self.defined.problems) > before:
             return None
         on = None if event_day is None else int(event_day)
@@ -95,6 +98,25 @@ class Cases:
         except ValueError as error:
             self.defined.bad((*path, "given", "period"), str(error))
             return ONCE
+
+    def _decided(self, path: Path, period: Period, event_day: Value) -> None:
+        """Whether the rule is in force on the day that picks the parameters for a test."""
+        at, (first, last) = self.defined.doc.decides.parameters_at, self.defined.in_force
+        if period.kind == "once" and at in ("period.start", "period.end"):
+            return
+        paid = self.defined.doc.payment.date
+        days = {"period.start": period.start, "period.end": period.end, "payment.date": LAST_DAY if paid is None else paid}
+        on = int(event_day or 0) if at == "event.date" else days[at]
+        if not first <= on <= last:
+            key = "event_date" if at == "event.date" else "period"
+            from_to = f"from {day_date(first)}" + ("" if last == LAST_DAY else f" to {day_date(last)}")
+            if at == "payment.date":
+                stands = "the rule says no payment.date" if paid is None else f"payment.date is {day_date(on)}"
+                self.defined.bad(path, f"{stands}, and the rule is in force {from_to}", "Give a payment.date on which the rule is in force.", key=True)
+                return
+            begins = {"period.start": f"{period} begins on", "period.end": f"{period} ends on"}.get(at, "the event is of")
+            mend = "Give another day, or mend in_force." if key == "event_date" else "Give another period, or mend in_force."
+            self.defined.bad((*path, key), f"{begins} {day_date(on)}, the rule is in force {from_to}", mend)
 
     def _expected(self, path: Path, case: document.Test) -> _Expected:
         found = _Expected()

@@ -57,15 +57,8 @@ def results(rule: Rule) -> Iterator[TestResult]:
 def _numbered(rule: Rule) -> Iterator[tuple[int, TestResult]]:
     """Each test with its place among them; those of one period are decided in one frame."""
     for period, indexes in by_period(rule.tests).items():
-        known = []
-        for index in indexes:
-            refused = _not_in_force(rule, rule.tests[index])
-            if refused:
-                yield index, TestResult(rule.tests[index].name, False, (("decision", rule.tests[index].decision or "of some kind", "none"),), refused)
-            else:
-                known.append(index)
-        frame = decide(rule, frame_of(rule, [rule.tests[index] for index in known]), period)
-        for index, row in zip(known, frame.iter_rows(named=True), strict=True):
+        frame = decide(rule, frame_of(rule, [rule.tests[index] for index in indexes]), period)
+        for index, row in zip(indexes, frame.iter_rows(named=True), strict=True):
             yield index, _held_against(rule, rule.tests[index], row)
 
 
@@ -75,16 +68,6 @@ def by_period(cases: Sequence[Case]) -> dict[Period, list[int]]:
     for index, case in enumerate(cases):
         found.setdefault(case.period, []).append(index)
     return found
-
-
-def _not_in_force(rule: Rule, case: Case) -> str:
-    """Why there is no decision on the day of a test; empty where there is one."""
-    at_event = rule.parameters_at == "event.date" and case.event_day is not None
-    try:
-        rule.segment(case.event_day if at_event and case.event_day is not None else rule.day(rule.parameters_at, case.period))
-    except ValueError as error:
-        return str(error)
-    return ""
 
 
 def frame_of(rule: Rule, cases: Sequence[Case]) -> pl.DataFrame:

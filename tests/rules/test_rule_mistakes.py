@@ -9,6 +9,7 @@ import pytest
 
 from pipeline.problems import Malformed
 from pipeline.rules import load_rule
+from pipeline.rules.mutations import Outcome, mutate
 
 GOOD = """\
 format: benefit-rule/1
@@ -168,6 +169,8 @@ MISTAKES = [
      "decides: payment.date is asked for, but a benefit per period has no single payment day (line 7, column 1). Use period.start or period.end."),
     ("a test with an unknown fact", "age: 8, income: 0", "age: 8, incme: 0", "tests[0].given.incme: unknown fact 'incme', did you mean 'income'? (line 26, column 21)"),
     ("a test of another period", "period: 2022-Q1", "period: 2022-01", "tests[0].given.period: '2022-01' is no quarter, write it like 2022-Q1 (line 26, column 40)"),
+    ("a test of a day on which the rule is not in force", "period: 2022-Q1", "period: 2012-Q1",
+     "tests[0].given.period: 2012-Q1 begins on 2012-01-01, the rule is in force from 2022-01-01 (line 26, column 40). Give another period, or mend in_force."),
     ("a test with an unknown step", "expect: {decision: granted, amount", "expect: {decision: granted, nett", "tests[0].expect.nett: unknown expectation 'nett', did you mean 'net'? (line 27, column 33)"),
 ]  # fmt: skip
 
@@ -224,3 +227,39 @@ def test_what_is_no_rule_document_is_refused(text, catalogue):
 )  # fmt: skip
 def test_what_the_language_does_not_have_is_refused(expression, catalogue):
     assert "eligible_when[0].when" in problems(GOOD.replace('"age < 15"', f'"{expression}"'), catalogue)
+
+
+def test_a_test_of_an_event_while_the_rule_is_not_in_force_is_named_with_its_day(catalogue):
+    text = GOOD.replace("period: quarter, parameters_at: period.start", "period: once, parameters_at: event.date")
+    text = text.replace("at: period.start, range", "at: event.date, range").replace("year: period.year", "year: 2021").replace("to: null", "to: 2022-12-31")
+    assert (
+        "tests[0].given.event_date: the event is of 2023-01-01, the rule is in force from 2022-01-01 to 2022-12-31 (line 26, column 44). "
+        "Give another day, or mend in_force."
+    ) in problems(text.replace(", spread: 4", ", spread: 1").replace("period: 2022-Q1", "event_date: 2023-01-01"), catalogue)
+
+
+def test_a_test_of_a_household_while_the_rule_is_not_in_force_is_named_with_its_period(catalogue):
+    text = """\
+format: benefit-rule/1
+benefit: example
+title: {en: Example}
+in_force: {from: 2024-01-01, to: null}
+law: {P1: {cite: "Act § 1"}}
+decides: {for: household, period: month, parameters_at: period.end, currency: DKK}
+members: {facts: {age: {type: years, from: residency.birth_date, range: 0..130}}}
+aggregates: {children: {count: age < 18}}
+parameters: {rate: {type: money, law: P1, from: {2024-01-01: 100}}}
+eligible_when: []
+amount: {steps: [{id: paid, is: children * rate}], pay: paid}
+tests:
+  - {name: first, given: {members: [{age: 8}], period: 2023-06}, expect: {amount: 100}}
+"""
+    assert load_rule(text.replace("2023-06", "2024-06"), catalogue).tests[0].given == {"children": 1}
+    assert problems(text, catalogue) == (
+        "tests[0].given.period: 2023-06 ends on 2023-06-30, the rule is in force from 2024-01-01 (line 13, column 56). Give another period, or mend in_force."
+    )
+
+
+def test_a_mistake_that_leaves_a_test_without_a_rule_in_force_is_noticed_by_the_check(catalogue):
+    told = [one for one in mutate(GOOD, catalogue) if isinstance(one, Outcome) and one.path == "in_force.from"]
+    assert [(one.now, one.noticed_by) for one in told] == [("2022-01-02", "the check")]
