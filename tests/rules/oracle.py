@@ -329,7 +329,8 @@ class Oracle:
 
         functions = {
             "min": min, "max": max, "abs": abs, "positive": lambda a: max(a, Fraction(0)), "spread": lambda a, b: a / b,
-            "full_steps": lambda a, b: Fraction(a // b), "started_steps": lambda a, b: Fraction(-(-a // b)), "years": years, "full_months": months, "days": lambda a, b: b - a,
+            "full_steps": lambda a, b: Fraction(a // b), "started_steps": lambda a, b: Fraction(-(-a // b)), "years": years,
+            "full_months": months, "days": lambda a, b: b - a,
             "year": lambda a: Fraction(date.fromordinal(int(a) + EPOCH).year), "date": lambda a: day(a),
         }  # fmt: skip
         return self.strict(functions[name], *args)
