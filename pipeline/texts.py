@@ -100,12 +100,15 @@ class Language:
         return self._plain(format_percent(exact, locale=self._forms, decimal_quantization=False)) if exact else str(value)
 
     def money(self, minor: Fraction | int, currency: str, per: str = "") -> str:
-        """Minor units as an amount; where they are no whole number, with as many decimals as it takes, or as a fraction."""
+        """Minor units as an amount; where they are no whole number, with as many decimals as it takes, or, if no decimals say it, the nearest."""
         amount = Fraction(minor)
-        if amount.denominator == 1:
-            text = self._plain(money_text(amount.numerator, currency, "en" if self.code == "en" else str(self._forms)))
+        exact = decimal(amount / 10 ** minor_digits(currency))
+        if amount.denominator != 1 and exact:
+            text = f"{self.number(Fraction(exact))} {currency}"
         else:
-            text = f"{self.number(amount / 10 ** minor_digits(currency))} {currency}"
+            nearest = (2 * abs(amount) + 1) // 2 * (-1 if amount < 0 else 1)
+            text = self._plain(money_text(nearest, currency, "en" if self.code == "en" else str(self._forms)))
+            text = text if exact else self.tell("about {amount}", amount=text)
         return self.tell(_PER[per], amount=text) if per else text
 
     def day(self, number: int) -> str:

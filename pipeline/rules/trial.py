@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import polars as pl
@@ -96,7 +97,7 @@ def _held_against(rule: Rule, case: Case, row: Row) -> TestResult:
     ]
     for step in rule.steps:
         if step.id in case.values and row["step:" + step.id] != case.values[step.id] * step.denominator:
-            differences.append((step.id, step_text(rule, step, case.values[step.id]), step_text(rule, step, row["step:" + step.id], step.denominator)))
+            differences.append((step.id, *_apart(rule, step, Fraction(case.values[step.id]), row["step:" + step.id])))
     if "amount" in case.values and row["amount_minor"] != case.values["amount"]:
         differences.append(("amount", decimal_text(int(case.values["amount"]), rule.currency), decimal_text(row["amount_minor"], rule.currency)))
     if case.decision not in (None, got):
@@ -106,6 +107,15 @@ def _held_against(rule: Rule, case: Case, row: Row) -> TestResult:
         if expected is not None and set(expected) != set(names):
             differences.append((what, ", ".join(expected) or "nothing", ", ".join(names) or "nothing"))
     return TestResult(case.name, not differences, tuple(differences), _parted(rule, case, differences, row, failed) if differences else "")
+
+
+def _apart(rule: Rule, step: Step, expected: Fraction, got: int | None) -> tuple[str, str]:
+    """Two values of a step for people, exactly where they would read the same."""
+    texts = step_text(rule, step, expected), step_text(rule, step, got, step.denominator)
+    if texts[0] != texts[1] or got is None:
+        return texts
+    unit = " minor units" if step.term.kind.type == "money" else ""
+    return f"{expected}{unit}", f"{Fraction(got, step.denominator)}{unit}"
 
 
 def _parted(rule: Rule, case: Case, differences: Sequence[tuple[str, str, str]], row: Row, failed: Sequence[Condition]) -> str:

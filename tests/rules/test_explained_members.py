@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import polars as pl
+import pytest
 
 from connectors.languages import load_language
 from connectors.registries import load_registries
-from pipeline.rules import decide, explain, letter, load_rule, parse_period
+from pipeline.rules import decide, explain, letter, load_rule, parse_period, run_tests
 from pipeline.rules.tables import fact_table
 from pipeline.texts import ENGLISH
 
@@ -72,3 +73,26 @@ def test_no_amount_is_told_of_a_change_in_one_of_several_aggregates_of_the_same_
 def test_an_amount_is_told_where_a_rule_makes_one_thing_of_the_members():
     (change,) = told(ONE_AGGREGATE, [{"age": 40, "alive": True}]).changes
     assert (change.fact, change.value, change.amount_minor) == ("children", 1, 33_33)
+
+
+def test_an_amount_that_no_decimals_say_is_told_as_about_the_nearest_and_kept_exactly_beside_it():
+    family = [{"age": 3, "alive": True}]
+    (part,) = [step for step in told(RULE, family).steps if step.id == "part"]
+    assert (part.value, part.exact) == ("about 33.33 NZD", "10000/3")
+    (danish,) = [step for step in told(RULE, family, DANISH).steps if step.id == "part"]
+    assert danish.value == "ca. 33,33 NZ$"
+
+
+TESTED = """tests:
+  - {name: a third, given: {children: 1, supplements: 0, period: 2022-01}, expect: {part: PART}}
+"""
+
+
+@pytest.mark.parametrize(("part", "said"), [
+    ("100/4", "expected part 25.00 NZD, got about 33.33 NZD"), ("33.33", "expected part 33.33 NZD, got about 33.33 NZD"),
+    ("1_000/31", "expected part about 32.26 NZD, got about 33.33 NZD"), ("10_001/300", "expected part about 33.34 NZD, got about 33.33 NZD"),
+    ("100_001/3_000", "expected part 100001/30 minor units, got 10000/3 minor units"),
+])  # fmt: skip
+def test_a_failing_test_tells_amounts_that_differ_so_that_they_differ(part, said):
+    (result,) = run_tests(load_rule(DOCUMENT + TESTED.replace("PART", part), REGISTRIES.catalogue))
+    assert result.told() == [said]
