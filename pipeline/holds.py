@@ -82,7 +82,7 @@ EXPLAINED: dict[HoldReason, Explained] = {
         "A fact that the decision needs is no longer known.", "The registry tells the fact again; the decision is then made anew.", "registry"
     ),
     HoldReason.BENEFIT_SUSPENDED: Explained(
-        "The benefit is suspended: it is decided, and nothing is paid.", "The policy team activates the benefit again.", "policy_team"
+        "The benefit is suspended: it is decided, and nothing is paid.", "The policy team resumes the benefit.", "policy_team"
     ),
     HoldReason.BUDGET_EXHAUSTED: Explained("The appropriation does not cover this order.", "Finance raises the appropriation.", "finance"),
     HoldReason.NO_ACCOUNT: Explained("The person has assigned no account.", "The person assigns an account.", "person"),
