@@ -6,6 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from pipeline.bank_days import Calendar
+
 from .amounts import Amount, Bracket, Each, Rounding, Row, Scale, Spread, Step, Table, Taper
 from .scalars import (
     At,
@@ -17,6 +19,7 @@ from .scalars import (
     Per,
     PeriodKind,
     Scalar,
+    Schedule,
     Status,
     Values,
     When,
@@ -226,12 +229,12 @@ class Payment(_Part):
 
     date: Day | None = None
     """The day of payment of a benefit paid once; it is what payment.date means."""
-    schedule: str = ""
-    """The days of payment of a benefit per period, as RFC 5545 writes them."""
+    schedule: Schedule = ""
+    """The days of payment of a benefit per period, as RFC 5545 writes them: FREQ=MONTHLY;BYMONTHDAY=20."""
     closed_day: Literal["before", "after"] = "after"
     """Where a payment goes that falls on a day on which banks are closed."""
-    calendar: str = ""
-    """Whose bank days count, such as DK."""
+    calendar: Calendar | None = None
+    """Whose bank days count: of Denmark, the Federal Reserve (US), TARGET2 (EU), Japan or Korea."""
     to: list[Literal["self", "guardian", "household.head"]] = ["self"]
     """Who receives the money: the first that exists."""
     channel: list[Literal["account", "waiting_account", "letter"]] = ["account"]

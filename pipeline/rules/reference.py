@@ -20,7 +20,8 @@ _WORDS: tuple[tuple[object, str], ...] = (
     (scalars.Whole, "a whole number"), (scalars.YesNo, "yes or no"), (scalars.Words, "text, or text by language"),
     (scalars.At, f"{', '.join(DAYS)} or a date"), (scalars.Values, "a value, or lists of values"),
     (document.Dated, "a value, or a [dated value](#dated-value)"),
-    (scalars.Given, "a value, or a list of members"), (document.Missing, "hold, or `assume`: a value"), (document.Age, "such as 400 days"), (str, "text"),
+    (scalars.Given, "a value, or a list of members"), (document.Missing, "hold, or `assume`: a value"), (document.Age, "such as 400 days"),
+    (scalars.Schedule, "a recurrence rule"), (str, "text"),
 )  # fmt: skip
 
 _SIZES = (

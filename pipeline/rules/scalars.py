@@ -11,6 +11,8 @@ from pydantic import BeforeValidator, WithJsonSchema
 from pipeline.facts import day
 from pipeline.problems import suggestion
 
+from .schedule import PATTERN, read_schedule
+
 NAME = re.compile(r"[a-z][a-z0-9_]*", re.ASCII)
 _LANGUAGE = re.compile(r"[a-z]{2,3}(_[A-Z]{2})?", re.ASCII)
 _ID = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", re.ASCII)
@@ -128,6 +130,7 @@ Words = Annotated[dict[str, str], BeforeValidator(_read_words), WithJsonSchema(_
 Given = Annotated[Any, BeforeValidator(_read_given), WithJsonSchema({"type": ["string", "number", "boolean", "array"]})]
 Name = Annotated[str, BeforeValidator(_read_name), WithJsonSchema({"type": "string", "pattern": f"^{NAME.pattern}$"})]
 BenefitId = Annotated[str, BeforeValidator(_read_id), WithJsonSchema({"type": "string", "pattern": f"^{_ID.pattern}$", "maxLength": 40})]
+Schedule = Annotated[str, BeforeValidator(read_schedule), WithJsonSchema({"type": "string", "pattern": PATTERN})]
 PeriodKind = Literal["once", "month", "quarter", "year"]
 When = Literal["event.date", "period.start", "period.end", "payment.date"]
 At = Annotated[str, BeforeValidator(_read_at), WithJsonSchema({"anyOf": [{"enum": list(get_args(When))}, _DATE_SCHEMA]})]

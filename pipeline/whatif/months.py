@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pipeline.facts import LAST_DAY, day_date
 from pipeline.rules import Period, Rule
+from pipeline.rules.schedule import months_paid
 
 from .result import Budget, Month
 
@@ -31,11 +32,9 @@ def payment_months(rule: Rule, period: Period) -> tuple[int, list[int]]:
         on = rule.day("payment.date", period)
         paid = day_date(rule.day("period.start", period) if on == LAST_DAY else on)
         return paid.year, [paid.month]
-    said = dict(part.partition("=")[::2] for part in rule.payment.schedule.split(";") if part)
-    named = [int(month) for month in said.get("BYMONTH", "").split(",") if month.isdigit() and 1 <= int(month) <= 12]
-    if named:
-        return period.year, sorted(set(named))
-    return period.year, _FIRST_MONTHS["month"] if said.get("FREQ") == "MONTHLY" else _FIRST_MONTHS[period.kind]
+    if rule.payment.schedule:
+        return period.year, months_paid(rule.payment.schedule, rule.in_force[0], period.year)
+    return period.year, _FIRST_MONTHS[period.kind]
 
 
 def budget_of(rule: Rule, months: Sequence[Month]) -> Budget | None:

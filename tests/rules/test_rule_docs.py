@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from contextlib import chdir
 from pathlib import Path
+from textwrap import dedent
 
 from typer.testing import CliRunner
 
@@ -81,8 +82,10 @@ def test_the_members_of_the_page_about_the_language_make_a_rule(catalogue):
 def test_the_snippets_of_the_page_about_the_language_make_one_rule(catalogue):
     parts = {name: re.sub("^", "    " if name == "steps" else "  ", body.rstrip(), flags=re.MULTILINE) for name, body in snippets("language.md")}
     parts.pop("members")
+    payment = parts.pop("payment")
     assert set(parts) == {"facts", "parameters", "steps"}
-    rule = load_rule(FRAME.format(**parts), catalogue)
+    rule = load_rule(FRAME.format(**parts) + dedent(payment) + "\n", catalogue)
+    assert rule.payment.calendar == "DK"
     assert [step.id for step in rule.steps] == ["reduction", "in_steps", "rate_in_steps", "over_a_range", "tax", "supplement", "this_quarter", "full", "net"]
 
 

@@ -47,6 +47,7 @@ def show(rule: Document, registries: Registries = SHIPPED_REGISTRIES, as_json: J
     for title in ("conditions", "exclusions"):
         lines += [f"{title}:", *(f"  {item['id']:<24} {item['when']}  {item['law']}" for item in document[title])]
     lines += ["steps:", *(f"  {step['id']:<24} {step['is']}  {step['law']}" for step in document["steps"]), f"pays {loaded.pay} in {loaded.currency}"]
+    lines += ["payment:", *(f"  {key:<24} {', '.join(value) if isinstance(value, list) else value}" for key, value in document["payment"].items() if value)]
     answer(as_json, document, "\n".join(lines))
 
 
@@ -103,5 +104,6 @@ def _summary(rule: Rule) -> dict[str, Any]:
         "exclusions": [{"id": item.id, "when": item.text, "law": cite[item.law]} for item in rule.exclusions],
         "steps": [{"id": step.id, "is": step.text, "denominator": step.denominator, "law": cite[step.law]} for step in rule.steps],
         "pay": rule.pay,
+        "payment": rule.payment.model_dump() | {"date": None if rule.payment.date is None else _day(rule.payment.date)},
         "tests": len(rule.tests),
     }
