@@ -1,7 +1,7 @@
 # What a person does with this repository. Everything needed is put into .venv beside this file; only Python and make must be there.
 .DEFAULT_GOAL := help
 .SUFFIXES:
-.PHONY: help demo test lint bench soak docs lock clean
+.PHONY: help demo test kafka-test lint bench soak docs lock clean
 
 # The first Python of 3.11 or newer that can make virtual environments.
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11 python; do \
@@ -14,6 +14,7 @@ COMPILE := --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url -
 help:
 	@echo "make demo    the main job on real data, in ./home (made anew or carried on)"
 	@echo "make test    every check: style, types, import contracts, tests"
+	@echo "make kafka-test   workers on a real Kafka broker, whose jars are fetched once"
 	@echo "make lint    style, types and import contracts alone"
 	@echo "make bench   events per second of the event path beside the bare path, a what-if on 5.9 million, an activation run"
 	@echo "make soak    kills at every named point and at random, and the deliberate defects, each of which must turn its test red"
@@ -25,7 +26,7 @@ demo: .venv/run.stamp
 	@$(BIN)/payout demo $(ARGS)
 
 test: lint
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile tests $(ARGS)
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --ignore tests/kafka tests $(ARGS)
 
 lint: .venv/dev.stamp
 	@$(BIN)/python -m ruff check --quiet .
@@ -36,7 +37,11 @@ lint: .venv/dev.stamp
 bench: .venv/dev.stamp
 	@status=0; for part in bench whatif_bench activation_bench; do $(BIN)/python -m loadtests.$$part || status=$$?; done; exit $$status
 
-soak: .venv/dev.stamp
+# Kafka's jars are fetched once into .kafka here; a machine without that network runs every other check.
+kafka-test: .venv/dev.stamp
+	@$(BIN)/python -m pytest -q tests/kafka $(ARGS)
+
+soak: kafka-test
 	@$(BIN)/python -m loadtests.soak $(ARGS)
 
 docs: .venv/dev.stamp
