@@ -35,6 +35,11 @@ class NewRule:
     yearly: frozenset[str] = frozenset()
     """The names of the facts that a registry tells by calendar year."""
 
+    @property
+    def of_members(self) -> frozenset[str]:
+        """The facts that are told of a person where the rule decides for a household."""
+        return frozenset(name for name, spec in self.facts.items() if self.decides_for == "household" and spec.subject == "person")
+
 
 def new_rule(benefit: str, decides_for: str, period: str, currency: str, first_day: int, facts: Mapping[str, FactSpec], yearly: Sequence[str] = ()) -> NewRule:
     """The answers held against the language; Malformed with every one that cannot be."""
@@ -57,6 +62,9 @@ def new_rule(benefit: str, decides_for: str, period: str, currency: str, first_d
     for name, spec in facts.items():
         if not NAME.fullmatch(name):
             problems.append(Problem("--fact", f"{name!r} is no name", "Use small letters, digits and _.", value=name))
+        if spec.subject and spec.subject != decides_for and (decides_for, spec.subject) != ("household", "person") and decides_for in SUBJECTS:
+            message = f"{spec.name} is told of a {spec.subject}, the rule decides for a {decides_for}"
+            problems.append(Problem("--fact", message, f"Say --for {spec.subject}, or another fact.", value=spec.name))
         if spec.type == "money" and spec.currency != currency:
             problems.append(
                 Problem("--fact", f"{spec.name} is in {spec.currency}, the rule pays {currency}", f"Say --currency {spec.currency}.", value=spec.name)
@@ -69,7 +77,9 @@ def new_rule(benefit: str, decides_for: str, period: str, currency: str, first_d
 def template(rule: NewRule, schema: str = SCHEMA_FILE) -> str:
     """The document's text. `schema` is where the JSON Schema lies, as seen from the document."""
     start = day_date(rule.first_day).isoformat()
-    conditions = [name for name, spec in rule.facts.items() if spec.type == "yes_no"]
+    own = {name: spec for name, spec in rule.facts.items() if name not in rule.of_members}
+    of_members = {name: spec for name, spec in rule.facts.items() if name in rule.of_members}
+    conditions = [name for name, spec in own.items() if spec.type == "yes_no"]
     words = rule.benefit.replace("-", " ").capitalize()
     lines = [
         SCHEMA_LINE % schema,
@@ -82,8 +92,8 @@ def template(rule: NewRule, schema: str = SCHEMA_FILE) -> str:
         "  # Every place in the law that the rule rests on, by a short key of your own.",
         '  P1: {cite: "the act, its section and paragraph"}',
         f"decides: {{for: {rule.decides_for}, period: {rule.period}, parameters_at: period.start, currency: {rule.currency}}}",
-        "facts:",
-        *(f"  {name}: {_fact(rule, name, spec)}" for name, spec in rule.facts.items()),
+        *(["facts:"] * bool(own) + [f"  {name}: {_fact(rule, name, spec)}" for name, spec in own.items()]),
+        *(_members(rule, of_members) if of_members else ()),
         "parameters:",
         "  # Every number of the law, with its first day and the place that says it.",
         f"  full_amount: {{type: money, law: P1, from: {{{start}: 1}}}}",
@@ -105,6 +115,20 @@ def template(rule: NewRule, schema: str = SCHEMA_FILE) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _members(rule: NewRule, facts: Mapping[str, FactSpec]) -> list[str]:
+    """What is read of each member, and a fact of the household made of it."""
+    made = {f"total_{name}": f"sum: {name}" for name, spec in facts.items() if spec.type in ("money", "number")}
+    made |= {f"all_{name}": f"all: {name}" for name, spec in facts.items() if spec.type == "yes_no"}
+    return [
+        "members:",
+        "  # What is read of each member of the household; conditions and steps use what the aggregates make of it.",
+        "  facts:",
+        *(f"    {name}: {_fact(rule, name, spec)}" for name, spec in facts.items()),
+        "aggregates:",
+        *(f"  {name}: {{{how}}}" for name, how in (made or {"number_of_members": "count: members"}).items()),
+    ]
+
+
 def _fact(rule: NewRule, name: str, spec: FactSpec) -> str:
     parts = [f"type: {_type(name, spec)}", f"from: {spec.name}"]
     if name in rule.yearly:
@@ -123,7 +147,8 @@ def _type(name: str, spec: FactSpec) -> str:
 
 
 def _given(rule: NewRule) -> list[tuple[str, str]]:
-    given = []
+    given: list[tuple[str, str]] = []
+    member: list[tuple[str, str]] = []
     for name, spec in rule.facts.items():
         low, high = spec.range or (0, 1_000_000)
         nearest = min(max(low, 0), high)
@@ -135,7 +160,9 @@ def _given(rule: NewRule) -> list[tuple[str, str]]:
             "date": day_date(rule.first_day).isoformat(),
             "text": f'"{spec.one_of[0]}"' if spec.one_of else "some text",
         }.get(kind, str(nearest))
-        given.append((name, value))
+        (member if name in rule.of_members else given).append((name, value))
+    if member:
+        given.append(("members", f"[{{{', '.join(f'{name}: {value}' for name, value in member)}}}]"))
     if rule.period != "once":
         given.append(("period", _first_period(rule)))
     return given

@@ -164,6 +164,31 @@ def test_a_document_of_every_kind_can_be_begun(tmp_path, whom, period, catalogue
     assert len(load_rule(path.read_text(encoding="utf-8"), catalogue).tests) == 1
 
 
+@pytest.mark.parametrize("own", [(), ("--fact", "joint=dk_household.personal_income")])
+def test_facts_of_a_person_are_read_of_the_members_of_a_household(own, tmp_path, catalogue):
+    path = tmp_path / "new.yaml"
+    told = ("--fact", "income=dk_tax.income", "--fact", "resident=residency.resident", "--fact", "age=residency.birth_date")
+    assert run("new", "new", "--for", "household", "--period", "year", "--from", "2024-01-01", *told, *own, "--output", path)[0] == 0
+    code, out, _ = run("check", path)
+    assert (code, out.splitlines()[1:]) == (
+        0,
+        ["test 'who meets every condition has the full amount': expects nothing yet; decision is granted, amount is 1.00"],
+    )
+    rule = load_rule(path.read_text(encoding="utf-8"), catalogue)
+    assert [fact.name for fact in rule.members.facts] == ["income", "resident", "age"]
+    assert {fact.name: fact.source for fact in rule.facts if fact.aggregate} == {"total_income": "sum of income", "all_resident": "all of resident"}
+    lone = tmp_path / "lone.yaml"
+    assert run("new", "lone", "--for", "household", "--period", "year", "--from", "2024-01-01", "--currency", "DKK", *told[4:], "--output", lone)[0] == 0
+    assert run("check", lone)[0] == 0
+
+
+def test_a_fact_of_somebody_else_than_the_rule_decides_for_is_refused(tmp_path):
+    code, _, err = run("new", "new", *FLAGS[:7], "joint=dk_household.personal_income", "--output", tmp_path / "new.yaml")
+    assert (code, err) == (
+        2, "payout: --fact: dk_household.personal_income is told of a household, the rule decides for a person. Say --for household, or another fact.\n"
+    )  # fmt: skip
+
+
 def test_nothing_is_overwritten_by_a_new_document(tmp_path):
     path = tmp_path / "help.yaml"
     path.write_text("mine")
