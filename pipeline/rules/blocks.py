@@ -55,6 +55,8 @@ def _steps(of: Term, limit: Term, size: Term, started: bool) -> Term:
 
 
 def _rate(rate: Term, of: str) -> Term:
+    if terms.of_shares(rate):
+        return replace(rate, kind=Kind("ratio"))
     if rate.kind.type != "ratio":
         raise Refused(f"the rate of a {of} is a percent or a ratio: {rate} is {rate.kind}", f"Write {rate} %." if rate.literal else "")
     return rate
@@ -68,9 +70,16 @@ def _amount(take: Term) -> Term:
 
 def _of_period(whole: Term, of: Term, parts: int | None, period: str) -> Term:
     if parts is None and of.kind.per and period != "once" and of.kind.per != period:
-        share = Fraction(MONTHS.get(of.kind.per, 0), MONTHS[period])
-        raise Refused(f"{of} is {of.kind} and the benefit is per {period}", f"Say spread: {share if share >= 1 and share.denominator == 1 else 1}.")
+        raise Refused(f"{of} is {of.kind} and the benefit is per {period}", _as_one_period(of, period))
     return replace(terms.divide(whole, terms.constant(parts or 1, NUMBER, str(parts), literal=True)), kind=Kind("money"), text=str(whole))
+
+
+def _as_one_period(of: Term, period: str) -> str:
+    """How a taper of an amount for one time takes from a benefit for another."""
+    share = Fraction(MONTHS.get(of.kind.per, 0), MONTHS[period])
+    if 0 < share < 1:
+        return f"Write of: per_{period}({of}), and a limit per {period}."
+    return f"Say spread: {max(share, Fraction(1))}; what it takes is then an amount of the {period}, and so has no per, like the amounts it is taken off."
 
 
 def _in_parts(whole: Term, parts: int | None) -> Term:

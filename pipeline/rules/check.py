@@ -8,12 +8,13 @@ import string
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from math import floor
 
 import rfc8785
 
 from pipeline.documents import Node, Plain, parse_document
 from pipeline.facts import day_date
-from pipeline.money import decimal_text
+from pipeline.money import decimal_text, money_text
 from pipeline.problems import Malformed, Problem
 
 from . import document, terms
@@ -27,6 +28,7 @@ from .members import MemberSteps
 from .rule import Condition, Rule, leaves
 from .scalars import Path
 from .shape import read_shape
+from .terms import Term
 
 MAX_FACTS = 64
 MAX_CONDITIONS = 32
@@ -193,4 +195,13 @@ class _Checker(MemberSteps):
             message = f"{pay!r} is not a whole number of minor units but of 1/{term.den}"
             self.bad(path, message, f"Say where it is rounded: round: {{to: {decimal_text(1, self.currency)}, mode: half_up}}.")
         elif term.low < 0:
-            self.bad(path, f"{pay!r} may be negative", "Say floor: 0 in the step.")
+            blamed = self._below_zero(term)
+            lowest = money_text(floor(blamed.low), self.currency) if blamed.kind.type == "money" else str(blamed.low)
+            self.bad(path, f"{pay!r} may be negative: {blamed} may be {lowest}", "Say floor: 0 in the step.")
+
+    def _below_zero(self, term: Term) -> Term:
+        """The innermost part of a term that makes it negative: a fact, a parameter, or the difference of two that are not."""
+        inner = (self.steps[str(term.value)].term,) if term.op == "step" and str(term.value) in self.steps else term.args
+        inner = inner[: {"neg": 0, "sub": 1}.get(term.op, len(inner))]
+        below = next((arg for arg in inner if arg.numeric and arg.low < 0), None)
+        return term if below is None else self._below_zero(below)

@@ -29,7 +29,10 @@ from .values import read_fact, read_key, read_range, read_value
 MAX_ROWS = 256
 _SOURCES = {"money": ("money",), "number": ("number",), "percent": ("number",), "years": ("date",), "date": ("date",), "yes_no": ("yes_no",),
             "text": ("text", "one_of"), "ratio": ("text", "one_of")}  # fmt: skip
-_TERM_KIND = {"percent": "ratio"}
+
+
+def _kind(type_: str, per: str | None) -> Kind:
+    return Kind("ratio", said=type_) if type_ == "percent" else Kind(type_, per or "")
 
 
 def _one_each(item: Nested, keys: Sequence[str]) -> str:
@@ -135,7 +138,7 @@ class Definitions:
         path: Path = ("members", "facts", name) if of_member else ("facts", name)
         names, facts = (self.member_names, self.member_facts) if of_member else (self.names, self.facts)
         spec = self.catalogue.get(fact.from_)
-        kind = Kind(_TERM_KIND.get(fact.type, fact.type), fact.per or "")
+        kind = _kind(fact.type, fact.per)
         if not self.claim(path, name):
             return
         names[name] = terms.UNKNOWN
@@ -239,7 +242,7 @@ class Definitions:
 
     def parameter(self, name: str, given: document.Parameter) -> None:
         path: Path = ("parameters", name)
-        kind = Kind(_TERM_KIND.get(given.type, given.type), given.per or "")
+        kind = _kind(given.type, given.per)
         if not self.claim(path, name):
             return
         self._define(name, terms.UNKNOWN, given.by)

@@ -7,7 +7,7 @@ no numerator on the way leaves Int64; a term that could is refused.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import lcm
 
@@ -31,9 +31,12 @@ class Kind:
 
     type: str
     per: str = ""
+    said: str = field(default="", compare=False)
+    """What a document calls it: a percent is a ratio."""
 
     def __str__(self) -> str:
-        return f"{self.type} per {self.per}" if self.per else self.type
+        name = self.said or self.type
+        return f"{name} per {self.per}" if self.per else name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,10 +113,22 @@ def same_kind(a: Term, b: Term, doing: str) -> Kind:
             return other.kind
     if {a.kind.type, b.kind.type} == {"number", "years"}:
         return Kind("years")
+    for one, other in ((a, b), (b, a)):
+        if one.kind.type == "ratio" and of_shares(other):
+            return one.kind
     if a.kind.type == b.kind.type == "money":
         raise Refused(f"cannot {doing} {a.kind} and {b.kind}: {_is(a)}, {_is(b)}", _converted(a, b))
+    if {a.kind.type, b.kind.type} == {"ratio", "number"}:
+        ratio = a if a.kind.type == "ratio" else b
+        raise Refused(f"cannot {doing} {a.kind} and {b.kind}: {_is(a)}, {_is(b)}", f"Times 1 it is a number: {ratio} * 1.")
     mend = "Give the amount as a parameter with its law." if "money" in (a.kind.type, b.kind.type) and (a.literal or b.literal) else ""
     raise Refused(f"cannot {doing} {a.kind} and {b.kind}: {_is(a)}, {_is(b)}", mend)
+
+
+def of_shares(term: Term) -> bool:
+    """Whether a number was made of a ratio, as rate * children is: it may stand as a ratio."""
+    shares = ((arg.kind.type == "ratio" and arg.op != "const") or of_shares(arg) for arg in term.args)
+    return term.kind.type == "number" and term.op == "mul" and any(shares)
 
 
 def _converted(a: Term, b: Term) -> str:

@@ -58,7 +58,8 @@ MISTAKES = [
      "amount.steps[2].is: cannot subtract money and money per year: full is money, income is money per year (line 22, column 21). "
      "Write spread(income, 1) for the whole of it in one payment, or spread(income, 12) for that of a month."),
     ("a taper without its spread", ", spread: 4", "",
-     "amount.steps[1].taper: income is money per year and the benefit is per quarter (line 21, column 30). Say spread: 4."),
+     "amount.steps[1].taper: income is money per year and the benefit is per quarter (line 21, column 30). "
+     "Say spread: 4; what it takes is then an amount of the quarter, and so has no per, like the amounts it is taken off."),
     ("a taper of parts that do not go together", TAPER, "above: limit, take: full, spread: 4",
      "amount.steps[1].taper: a taper of above, take cannot be calculated (line 21, column 23). "
      "Beside of, say above, rate; or above, each, rate; or above, each, take; or from, until, take."),
@@ -69,7 +70,7 @@ MISTAKES = [
     ("a range whose end nobody knows beforehand", TAPER, "from: limit, until: income, take: full",
      "amount.steps[1].taper: an end of a range is a written amount or a parameter, income is neither (line 21, column 30)"),
     ("a share where an amount is taken", TAPER, "from: limit, until: 900_000, take: share",
-     "amount.steps[1].taper: a taper takes an amount of money: share is ratio (line 21, column 30). Use rate for a percent or a ratio."),
+     "amount.steps[1].taper: a taper takes an amount of money: share is percent (line 21, column 30). Use rate for a percent or a ratio."),
     ("a table with a gap", BLOCK, "table: {type: money, hit: only_one, rows: [{when: {age: 0-4, income: ..<10_000}, gives: 5}, {when: {age: 5-14}, gives: 2}]}",
      "amount.steps[1].table.rows: no row holds where age is 0 to 4 and income is 10000.00 to 1000000000.00, for example age 0, income 10000.00 "
      "(line 21, column 59). Add a row, or a condition that keeps those out."),
@@ -82,7 +83,7 @@ MISTAKES = [
     ("a row outside the range of its fact", BLOCK, "table: {type: money, hit: first, rows: [{when: {age: 200}, gives: 5}, {gives: 2}]}",
      "amount.steps[1].table.rows[0].when.age: age is never '200' (line 21, column 76)"),
     ("rows of different kinds", BLOCK, "table: {type: money, hit: first, rows: [{when: {age: 3}, gives: 5}, {gives: share}]}",
-     "amount.steps[1].table.rows[1].gives: the rows give money, share is ratio (line 21, column 99)"),
+     "amount.steps[1].table.rows[1].gives: the rows give money, share is percent (line 21, column 99)"),
     ("a cell of nothing", BLOCK, "table: {type: money, hit: only_one, rows: [{when: {age: []}, gives: 5}, {gives: 2}]}",
      "amount.steps[1].table.rows[0].when.age: at least one entry must stand here (line 21, column 79)"),
     ("a number per year", BLOCK, "table: {type: number, per: year, hit: first, rows: [{gives: 2}]}",
@@ -132,7 +133,7 @@ MISTAKES = [
     ("no range", ", range: 0..1_000_000_000", "", "facts.income: 'income' needs a range, so that no amount can overflow (line 11, column 3). Say range: lowest..highest."),
     ("an amount of fractions", ", floor: 0, round: {to: 0.01, mode: half_up}", ", floor: 0",
      "amount.pay: 'net' is not a whole number of minor units but of 1/200 (line 23, column 8). Say where it is rounded: round: {to: 0.01, mode: half_up}."),
-    ("a negative amount", "floor: 0, ", "", "amount.pay: 'net' may be negative (line 23, column 8). Say floor: 0 in the step."),
+    ("a negative amount", "floor: 0, ", "", "amount.pay: 'net' may be negative: full - reduction may be -4,992,961.50 DKK (line 23, column 8). Say floor: 0 in the step."),
     ("duplicate key", "benefit: example", "benefit: example\nbenefit: other", "benefit: key 'benefit' stands twice (line 3, column 1). Keep one of them."),
     ("anchor", "{en: Example}", "&title {en: Example}", "title: anchor &title is refused (line 3, column 8). Write the value out where it is needed."),
     ("alias", "title: {en: Example}", "title: {en: &t Example, da: *t}",
