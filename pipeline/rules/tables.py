@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 import polars as pl
 
+from pipeline.money import money_text
 from pipeline.problems import Malformed, Problem, suggestion
 
 from .aggregates import COUNT, ROW, with_aggregates
@@ -56,6 +59,44 @@ def fact_table(rule: Rule, given: pl.DataFrame, period: Period | None = None, me
         raise ValueError("what is made of members is made for a period")
     counted = _counts(table, people, given, members is None)
     return with_aggregates(rule, counted, people, period).drop(COUNT)
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyColumn:
+    """How a money column of a table was read, and from what amount to what; None where it holds none."""
+
+    column: str
+    read_as: Literal["minor units", "amounts"]
+    lowest_minor: int | None
+    highest_minor: int | None
+    currency: str
+
+    def __str__(self) -> str:
+        if self.lowest_minor is None or self.highest_minor is None:
+            return f"{self.column}: unknown in every row"
+        lowest, highest = (money_text(end, self.currency) for end in (self.lowest_minor, self.highest_minor))
+        return f"{self.column}: read as {self.read_as}, {lowest.removesuffix(' ' + self.currency)} to {highest}"
+
+
+def money_columns(rule: Rule, given: pl.DataFrame, members: pl.DataFrame | None = None) -> list[MoneyColumn]:
+    """How `fact_table` reads each money column of a table that it can read, and of its members."""
+    told = members if members is not None else _listed(given)
+    found = [_money_column(rule, fact, given.get_column(fact.name), "") for fact in rule.facts if fact.type == "money" and fact.name in given.columns]
+    if told is not None and rule.members is not None:
+        of_members = (fact for fact in rule.members.facts if fact.type == "money" and fact.name in told.columns)
+        found += [_money_column(rule, fact, told.get_column(fact.name), "members, ") for fact in of_members]
+    return found
+
+
+def _money_column(rule: Rule, fact: RuleFact, column: pl.Series, place: str) -> MoneyColumn:
+    read = _column(rule, fact, column, []).drop_nulls()
+    as_amounts = column.dtype in (pl.String, pl.Categorical, pl.Enum) and _has_decimals(column.cast(pl.String))
+    ends = (int(read.min()), int(read.max())) if len(read) else (None, None)  # type: ignore[arg-type]
+    return MoneyColumn(place + fact.name, "amounts" if as_amounts else "minor units", *ends, rule.currency)
+
+
+def _has_decimals(texts: pl.Series) -> bool:
+    return bool(texts.str.contains(".", literal=True).any())
 
 
 def _listed(given: pl.DataFrame) -> pl.DataFrame | None:
@@ -161,7 +202,7 @@ def _column(rule: Rule, fact: RuleFact, column: pl.Series, problems: list[Proble
         return column.to_physical().cast(pl.Int64)
     if held in (pl.String, pl.Categorical, pl.Enum):
         texts = column.cast(pl.String).str.strip_chars()
-        decimal = fact.type == "money" and bool(texts.str.contains(".", literal=True).any())
+        decimal = fact.type == "money" and _has_decimals(texts)
 
         def read(text: str) -> int | bool | str:
             kind = "number" if fact.type == "money" and not decimal else fact.type

@@ -58,8 +58,10 @@ def test_a_table_is_decided_into_every_format(people, tmp_path, suffix):
     code, text, _ = run(
         "evaluate", EIP1, "--facts", people("a,80000.00,single,0,no,yes,yes\nb,,single,0,no,yes,yes\nc,1.50,single,0,yes,yes,yes\n"), "--output", out, "--json"
     )
+    money = {"column": "income", "read_as": "amounts", "lowest_minor": 1_50, "highest_minor": 80_000_00, "currency": "USD"}
     assert (code, json.loads(text)) == (
-        0, {"subjects": 3, "granted": 1, "refused": 1, "undetermined": 1, "amount_minor": 95_000, "currency": "USD", "output": str(out)}
+        0, {"subjects": 3, "granted": 1, "refused": 1, "undetermined": 1, "amount_minor": 95_000, "currency": "USD", "output": str(out),
+            "money_columns": [money]},
     )  # fmt: skip
     read = {"parquet": pl.read_parquet, "csv": pl.read_csv, "ndjson": pl.read_ndjson}[suffix](out)
     assert read.columns == ["subject", "decision", "amount_minor", "currency", "missing", "full", "reduction", "net"]
@@ -133,3 +135,21 @@ def test_dates_of_a_table_may_be_dates_or_text(catalogue):
     row = {"subject": "a", "income": 1, "filing_status": "single", "children_under_17": 0, "claimed_as_dependent": False, "alive": True, "resident": True}
     for written in (date(2020, 4, 1), "2020-04-01"):
         assert fact_table(rule, pl.DataFrame([{**row, "event_date": written}])).item(0, "event_day") == 18_353
+
+
+@pytest.mark.parametrize(
+    ("income", "read_as", "said"),
+    [(("7500000", "100"), "minor units", "1.00 to 75,000.00 USD"), (("7500000.00", "100"), "amounts", "100.00 to 7,500,000.00 USD")],
+)
+def test_it_is_said_how_each_money_column_was_read_and_its_range(people, tmp_path, income, read_as, said):
+    facts = people("".join(f"{name},{amount},single,0,no,yes,yes\n" for name, amount in zip("ab", income, strict=True)))
+    wanted = f"income: read as {read_as}, {said}"
+    assert wanted in run("evaluate", EIP1, "--facts", facts, "--output", tmp_path / "out.csv")[1].splitlines()
+    assert wanted in run("explain", EIP1, "--facts", facts, "--subject", "a")[2].splitlines()
+    (column,) = json.loads(run("evaluate", EIP1, "--facts", facts, "--output", tmp_path / "out.csv", "--json")[1])["money_columns"]
+    assert (column["column"], column["read_as"]) == ("income", read_as)
+
+
+def test_a_money_column_without_amounts_is_said_to_be_unknown(people, tmp_path):
+    text = run("evaluate", EIP1, "--facts", people("a,,single,0,no,yes,yes\n"), "--output", tmp_path / "out.csv")[1]
+    assert "income: unknown in every row" in text

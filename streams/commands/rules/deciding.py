@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from pipeline.rules import decide, explain, letter
 from pipeline.rules.sources import sources_of
 from pipeline.rules.tables import decision_table
 from streams.commands.languages import InLanguage, language_in
+from streams.commands.speaking import note
 from streams.settings import SHIPPED
 
 from .reading import SHIPPED_REGISTRIES, SUFFIXES, Document, Facts, Json, Members, PeriodText, Registries, answer, period_of, read, read_facts, told
@@ -53,7 +55,7 @@ def evaluate(
         writer = _WRITERS.get(output.suffix.lower())
         if writer is None:
             raise Malformed([Problem(str(output), f"is no kind of table that is written: {output.suffix!r}", SUFFIXES)])
-        table = read_facts(loaded, facts, asked, members)
+        table, money = read_facts(loaded, facts, asked, members)
         try:
             result = decision_table(loaded, table, decide(loaded, table, asked))
             writer(result, output)
@@ -67,8 +69,8 @@ def evaluate(
     text = ", ".join(f"{number:,} {name}" for name, number in summary.items())
     answer(
         as_json,
-        {**summary, "amount_minor": total, "currency": loaded.currency, "output": str(output)},
-        f"{text}; {money_text(total, loaded.currency)}. {output}",
+        {**summary, "amount_minor": total, "currency": loaded.currency, "output": str(output), "money_columns": [asdict(column) for column in money]},
+        "\n".join([f"{text}; {money_text(total, loaded.currency)}. {output}", *map(str, money)]),
     )
 
 
@@ -88,7 +90,7 @@ def explain_command(
         spoken, known = language_in(locales, language), load_registries(registries)
         loaded = read_rule(rule, known)
         asked = period_of(loaded, period)
-        table = read_facts(loaded, facts, asked, members)
+        table, money = read_facts(loaded, facts, asked, members)
         row = table.filter(pl.col("subject") == subject)
         if not row.height:
             raise Malformed([Problem("--subject", f"the table has no row for {subject!r}")])
@@ -96,4 +98,6 @@ def explain_command(
         decided, event_day = decide(loaded, row, asked).row(0, named=True), held.get("event_day")
         told_of = explain(loaded, decided, held, asked, subject, event_day=event_day, language=spoken, sources=sources_of(loaded, known, spoken))
     text = letter(told_of, spoken)
-    answer(as_json, {**msgspec.to_builtins(told_of), "text": text}, text)
+    if money and not as_json:
+        note("\n".join(map(str, money)))
+    answer(as_json, {**msgspec.to_builtins(told_of), "text": text, "money_columns": [asdict(column) for column in money]}, text)

@@ -18,7 +18,7 @@ from connectors.rule_files import read_rule
 from pipeline.problems import Malformed, Problem
 from pipeline.rules import Period, Rule
 from pipeline.rules.periods import period_for
-from pipeline.rules.tables import fact_table
+from pipeline.rules.tables import MoneyColumn, fact_table, money_columns
 from streams.commands.speaking import note, say
 from streams.settings import SHIPPED
 
@@ -67,10 +67,10 @@ def read(path: Path, registries: Path) -> Rule:
     return read_rule(path, load_registries(registries))
 
 
-def read_facts(rule: Rule, path: Path, period: Period | None = None, members: Path | None = None) -> pl.DataFrame:
-    """The table of facts at `path`, with what a rule for households makes of the table of their members."""
-    given = _table(path)
-    return fact_table(rule, given, period, None if members is None else _table(members))
+def read_facts(rule: Rule, path: Path, period: Period | None = None, members: Path | None = None) -> tuple[pl.DataFrame, list[MoneyColumn]]:
+    """The table of facts at `path`, with what a rule for households makes of the table of their members, and how its money was read."""
+    given, people = _table(path), None if members is None else _table(members)
+    return fact_table(rule, given, period, people), money_columns(rule, given, people)
 
 
 def _table(path: Path) -> pl.DataFrame:
