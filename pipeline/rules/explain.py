@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import msgspec
+import polars as pl
 
 from pipeline.facts import day_date
 from pipeline.texts import ENGLISH, Language, capital, has_language, message
 
+from .aggregates import COUNT, members_frame, with_aggregates
 from .evaluate import DECISIONS, GRANTED, REFUSED, UNDETERMINED
 from .figures import Facts, Row, assumed, choice_text, fact_text, step_text, taken_as, used_laws, used_values
 from .periods import Period
 from .phrases import Phrases
 from .remedies import Remedy, remedies
-from .rule import Condition, Rule, RuleFact, Step
+from .rule import Condition, Rule, RuleFact, Step, leaves
 from .sources import Source
 
 STATES = ("no", "yes", "unknown")
@@ -141,7 +143,7 @@ def explain(
     language: Language = ENGLISH, sources: Mapping[str, Source] | None = None, members: Sequence[tuple[str, Facts, Mapping[str, Source]]] = (),
 ) -> Explanation:  # fmt: skip
     """The explanation of one row of `decide` (as a mapping) for the facts it was decided on; `members` are those of a household, with their facts."""
-    said = _Saying(rule, row, facts, period, subject or language.tell("the person"), payment_day, event_day, language, sources or {})
+    said = _Saying(rule, row, facts, period, subject or language.tell("the person"), payment_day, event_day, language, sources or {}, members)
     decision = row["decision"]
     amount_minor = row["amount_minor"] if decision == GRANTED else 0
     missing = missing_facts(rule, row["missing"]) if decision == UNDETERMINED else []
@@ -183,6 +185,7 @@ class _Saying:
     event_day: int | None
     language: Language
     sources: Mapping[str, Source]
+    members: Sequence[tuple[str, Facts, Mapping[str, Source]]]
 
     @property
     def period_text(self) -> str:
@@ -279,7 +282,24 @@ class _Saying:
             why, text = "not_usable", self.language.tell("{fact} is not known: what the registry told does not count here.", fact=title)
         if source.title:
             text += " " + self.language.tell("It can be told by: {registry}.", registry=source.title)
+        for member, titles in self._unknown_of_members(fact):
+            text += " " + self.language.tell("Not known of {member}: {facts}.", member=member, facts=self.language.listed(titles))
         return Missing(fact.name, title, why, source.registry, source.title, capital(text))
+
+    def _unknown_of_members(self, fact: RuleFact) -> Iterator[tuple[str, list[str]]]:
+        """Each member who alone leaves an aggregate unknown, with the titles of the facts that are not known of them."""
+        if fact.aggregate is None or self.rule.members is None or not self.members:
+            return
+        alone = members_frame(self.rule, [[facts] for _, facts, _ in self.members])
+        homes = pl.DataFrame({COUNT: [1] * len(self.members), "event_day": pl.Series([self.event_day] * len(self.members), dtype=pl.Int64)})
+        made = with_aggregates(self.rule, homes, alone, self.period, self.payment_day).get_column(fact.name)
+        terms = [term for term in (fact.aggregate.term, fact.aggregate.where) if term is not None]
+        read = {str(leaf.value) for term in terms for leaf in leaves(term)}
+        read |= {by for name in read if name in self.rule.parameters for by in self.rule.parameters[name].by}
+        for (member, facts, _), value in zip(self.members, made, strict=True):
+            unknown = [known.name for known in self.rule.members.facts if known.name in read and taken_as(known, facts.get(known.name)) is None]
+            if value is None and unknown:
+                yield member, [self.title(name) for name in unknown]
 
     def change(self, remedy: Remedy, fact: RuleFact) -> Change:
         value = fact_text(self.rule, fact, remedy.value, self.language)

@@ -138,6 +138,18 @@ def _people(rule: Rule, subjects: pl.Series, told: pl.DataFrame, problems: list[
     return None if problems else pl.DataFrame([rows.get_column(ROW).cast(pl.Int64), *columns])
 
 
+def members_of(rule: Rule, given: pl.DataFrame, members: pl.DataFrame | None, household: str) -> list[tuple[str, dict[str, int | bool | str | None]]]:
+    """The members of one household in a table that `fact_table` can read, each by the column `member` or else by number, with their facts."""
+    told = members if members is not None else _listed(given)
+    if told is None or rule.members is None:
+        return []
+    columns = [_column(rule, fact, told.get_column(fact.name), []) for fact in rule.members.facts if fact.name in told.columns]
+    rows = pl.DataFrame(columns).filter(told.get_column("household").cast(pl.String) == household)
+    named = told.filter(pl.col("household").cast(pl.String) == household)
+    names = named.get_column("member").cast(pl.String).to_list() if "member" in told.columns else [str(number) for number in range(1, rows.height + 1)]
+    return list(zip(names, rows.iter_rows(named=True), strict=True))
+
+
 def _counts(table: pl.DataFrame, people: pl.DataFrame, given: pl.DataFrame, listed: bool) -> pl.DataFrame:
     """The table with the number of members of each household, null where nobody said who they are."""
     if listed:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from typer.testing import CliRunner
 
 from connectors.languages import load_language
 from connectors.registries import load_registries
 from pipeline.rules import decide, explain, letter, load_rule, parse_period, run_tests
 from pipeline.rules.tables import fact_table
 from pipeline.texts import ENGLISH
+from streams.commands.rules import app
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DANISH = load_language("da", ROOT / "locales")
@@ -96,3 +98,23 @@ TESTED = """tests:
 def test_a_failing_test_tells_amounts_that_differ_so_that_they_differ(part, said):
     (result,) = run_tests(load_rule(DOCUMENT + TESTED.replace("PART", part), REGISTRIES.catalogue))
     assert result.told() == [said]
+
+
+def test_a_household_that_waits_is_told_which_fact_of_which_member_is_not_known():
+    """Nothing is asked of a grown-up of whom it is not known whether they live."""
+    family = [{"age": 40, "alive": None}, {"age": None, "alive": True}, {"age": 3, "alive": True}]
+    missing = {item.fact: item.text for item in told(RULE, family).unknown}
+    assert missing["children"] == "Children is not known. Not known of 2: age."
+    assert missing["supplements"].endswith("Not known of 2: age.")
+    assert "Ikke oplyst om 2: age." in letter(told(RULE, family, DANISH), DANISH)
+
+
+def test_the_command_tells_the_members_of_the_household(tmp_path):
+    rule, homes, people = tmp_path / "rule.yaml", tmp_path / "homes.csv", tmp_path / "people.csv"
+    rule.write_text(DOCUMENT, encoding="utf-8")
+    homes.write_text("subject\nh-1\nh-2\n", encoding="utf-8")
+    people.write_text("household,member,age,alive\nh-1,Ann,40,yes\nh-1,Bea,,yes\nh-2,Cid,,yes\n", encoding="utf-8")
+    result = CliRunner().invoke(app, ["explain", str(rule), "--facts", str(homes), "--members", str(people), "--subject", "h-1", "--period", "2022-01"])
+    assert result.exit_code == 0
+    assert "Not known of Bea: age." in result.stdout
+    assert "Cid" not in result.stdout

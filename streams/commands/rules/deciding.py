@@ -22,7 +22,22 @@ from streams.commands.languages import InLanguage, language_in
 from streams.commands.speaking import note
 from streams.settings import SHIPPED
 
-from .reading import SHIPPED_REGISTRIES, SUFFIXES, Document, Facts, Json, Members, PeriodText, Registries, answer, period_of, read, read_facts, told
+from .reading import (
+    SHIPPED_REGISTRIES,
+    SUFFIXES,
+    Document,
+    Facts,
+    Json,
+    Members,
+    PeriodText,
+    Registries,
+    answer,
+    period_of,
+    read,
+    read_facts,
+    read_members,
+    told,
+)
 
 _WRITERS: dict[str, Callable[[pl.DataFrame, Path], object]] = {
     ".parquet": pl.DataFrame.write_parquet,
@@ -96,7 +111,9 @@ def explain_command(
             raise Malformed([Problem("--subject", f"the table has no row for {subject!r}")])
         held = row.row(0, named=True)
         decided, event_day = decide(loaded, row, asked).row(0, named=True), held.get("event_day")
-        told_of = explain(loaded, decided, held, asked, subject, event_day=event_day, language=spoken, sources=sources_of(loaded, known, spoken))
+        people = [(name, one, {}) for name, one in read_members(loaded, facts, members, subject)]
+        sources = sources_of(loaded, known, spoken)
+        told_of = explain(loaded, decided, held, asked, subject, event_day=event_day, language=spoken, sources=sources, members=people)
     text = letter(told_of, spoken)
     if money and not as_json:
         note("\n".join(map(str, money)))

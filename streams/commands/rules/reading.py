@@ -18,7 +18,7 @@ from connectors.rule_files import read_rule
 from pipeline.problems import Malformed, Problem
 from pipeline.rules import Period, Rule
 from pipeline.rules.periods import period_for
-from pipeline.rules.tables import MoneyColumn, fact_table, money_columns
+from pipeline.rules.tables import MoneyColumn, fact_table, members_of, money_columns
 from streams.commands.speaking import note, say
 from streams.settings import SHIPPED
 
@@ -71,6 +71,11 @@ def read_facts(rule: Rule, path: Path, period: Period | None = None, members: Pa
     """The table of facts at `path`, with what a rule for households makes of the table of their members, and how its money was read."""
     given, people = _table(path), None if members is None else _table(members)
     return fact_table(rule, given, period, people), money_columns(rule, given, people)
+
+
+def read_members(rule: Rule, path: Path, members: Path | None, household: str) -> list[tuple[str, dict[str, int | bool | str | None]]]:
+    """The members of one household with their facts, from the tables that `read_facts` reads."""
+    return members_of(rule, _table(path), None if members is None else _table(members), household)
 
 
 def _table(path: Path) -> pl.DataFrame:
