@@ -21,6 +21,7 @@ from .slips import Slip, expression_slips, key_slips, shifted_keys, value_slips
 from .trial import results
 
 _MODES = ("half_up", "up", "down")
+MAX_UNDECIDED = 10
 _SWAPPED = {"started": "full", "full": "started", "first": "last", "last": "first", "yes": "no", "no": "yes", "true": "false", "false": "true"}
 
 
@@ -42,7 +43,7 @@ class Mutation:
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """One mistake and what noticed it: a test by its name, the check itself, or nothing (empty)."""
+    """One mistake and what noticed it: a test by its name, the check itself, or nothing (empty). `harmless`: the solver proves that nobody can notice it."""
 
     path: str
     line: int
@@ -50,15 +51,30 @@ class Outcome(msgspec.Struct, frozen=True):
     was: str
     now: str
     noticed_by: str
+    harmless: bool = False
 
 
-def mutate(text: str, catalogue: Mapping[str, FactSpec]) -> Iterator[Outcome | int]:
-    """First how many mistakes there are to make in a document, then each with what notices it."""
+def mutate(text: str, catalogue: Mapping[str, FactSpec], timeout_s: int = 0) -> Iterator[Outcome | int]:
+    """First how many mistakes there are to make in a document, then each with what notices it.
+
+    Where there is a `timeout_s`, the solver is asked so long about each mistake that no test notices whether anybody could; after ten that it has not
+    decided in time it is asked no more.
+    """
     root, lines = parse_document(text), text.splitlines()
-    found = list(mutations(root, rule_of(root, catalogue)))
+    rule = rule_of(root, catalogue)
+    found = list(mutations(root, rule))
     yield len(found)
+    undecided = 0
     for mutation in found:
-        yield _outcome(root, lines, mutation.edits[0], noticed_by(root, mutation, catalogue))
+        changed = rule_with(root, mutation, catalogue)
+        noticed, harmless = _noticed(changed), False
+        if not noticed and changed is not None and timeout_s and undecided < MAX_UNDECIDED:
+            from .proof.alike import alike
+
+            same = alike(rule, changed, timeout_s)
+            undecided += same is None
+            harmless = same is True
+        yield msgspec.structs.replace(_outcome(root, lines, mutation.edits[0], noticed), harmless=harmless)
 
 
 def _outcome(root: Node, lines: list[str], edit: Edit, noticed_by: str) -> Outcome:
@@ -82,17 +98,27 @@ def _within(lines: list[str], node: Node, offset: int) -> tuple[int, int]:
 
 
 def noticed_by(root: Node, mutation: Mutation, catalogue: Mapping[str, FactSpec]) -> str:
-    """What notices a mistake: a test by its name, the check, or nothing (empty). The document is whole again afterwards."""
+    """What notices a mistake: a test by its name, the check, or nothing (empty)."""
+    return _noticed(rule_with(root, mutation, catalogue))
+
+
+def _noticed(rule: Rule | None) -> str:
+    if rule is None:
+        return "the check"
+    return next((f"test {result.name!r}" for result in results(rule) if not result.passed), "")
+
+
+def rule_with(root: Node, mutation: Mutation, catalogue: Mapping[str, FactSpec]) -> Rule | None:
+    """The rule with a mistake; None where the check refuses it. The document is whole again afterwards."""
     before = [_swap(root, edit) for edit in mutation.edits]
     try:
-        rule = rule_of(root, catalogue)
+        return rule_of(root, catalogue)
     except Malformed:
-        return "the check"
+        return None
     finally:
         for edit, value in zip(reversed(mutation.edits), reversed(before), strict=True):
             holder = root.at(*edit.path[:-1]) if edit.is_key else root.at(*edit.path)
             holder.value = value
-    return next((f"test {result.name!r}" for result in results(rule) if not result.passed), "")
 
 
 def _swap(root: Node, edit: Edit) -> str | list[Node] | dict[str, Node]:

@@ -131,6 +131,41 @@ def test_a_mistake_that_no_test_notices_is_named_with_its_line_and_column(tmp_pa
     assert (told["ok"], told["made"] - told["noticed"]) == (False, len(told["documents"][0]["unnoticed"]))
 
 
+HARMLESS = """\
+format: benefit-rule/1
+benefit: example
+title: {en: Example}
+in_force: {from: 2024-01-01, to: null}
+law: {P1: {cite: "Act § 1"}}
+decides: {for: household, period: year, parameters_at: period.start, currency: DKK}
+members: {most: 5, facts: {pay: {type: money, from: tax.income, year: period.year, range: 0..1_000_000}}}
+aggregates: {highest: {max: pay, if_none: 0}, lowest: {min: pay, if_none: 0}}
+parameters: {free: {type: money, law: P1, from: {2024-01-01: 100}}, full: {type: money, law: P1, from: {2024-01-01: 500}}}
+eligible_when: []
+amount:
+  steps:
+    - {id: above, is: positive(highest - free)}
+    - {id: paid, is: full - above + lowest, floor: 0, round: {to: 10, mode: down}}
+  pay: paid
+"""
+
+
+def test_a_mistake_that_nobody_can_notice_is_left_out_and_counted(tmp_path, catalogue):
+    told = {(one.path, one.now): one.harmless for one in mutate(HARMLESS, catalogue, timeout_s=5) if isinstance(one, Outcome) and not one.noticed_by}
+    assert {now: harmless for (path, now), harmless in told.items() if path == "aggregates.highest.if_none"} == {"-1": True, "1": True}
+    assert {now: harmless for (path, now), harmless in told.items() if path == "aggregates.lowest.if_none"} == {"-1": False, "1": False}
+    assert {now: harmless for (path, now), harmless in told.items() if path == "amount.steps[1].floor"} == {"-1": True, "1": True}
+    assert not any(harmless for (path, _), harmless in told.items() if path.startswith(("parameters", "in_force", "aggregates.lowest")))
+    assert not any(one.harmless for one in mutate(HARMLESS, catalogue) if isinstance(one, Outcome))
+    path = tmp_path / "rule.yaml"
+    path.write_text(HARMLESS.replace("tax.income", "dk_tax.income"), encoding="utf-8")
+    result = CliRunner().invoke(app, ["mutate", str(path)])
+    assert result.stdout.splitlines()[-1].endswith(f"; {sum(told.values())} left out, of which the solver proves that nobody can notice them")
+    assert "highest.if_none" not in result.stdout
+    said = json.loads(CliRunner().invoke(app, ["mutate", str(path), "--json"]).stdout)
+    assert (said["ok"], said["harmless"]) == (False, sum(told.values()))
+
+
 def test_a_document_whose_own_tests_fail_is_not_asked_what_they_notice(tmp_path, catalogue):
     path = tmp_path / "rule.yaml"
     path.write_text((ROOT / "benefits/dk-heat-cheque/2022-04-01.yaml").read_text(encoding="utf-8").replace("amount: 6_000}", "amount: 6_001}", 1))

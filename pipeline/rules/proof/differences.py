@@ -44,13 +44,13 @@ def differences(old: Rule, new: Rule, timeout_s: int) -> list[Difference]:
     new one.
     """
     _comparable(old, new)
-    pairs = _pairs(old, new)
+    timed = pairs(old, new)
     found: dict[str, Difference] = {}
-    for before, after, at in pairs:
+    for before, after, at in timed:
         texts, calendar = Texts(), Calendar()
         one = Somebody(old, before, texts, calendar, complete=False)
         other = Somebody(new, after, texts, calendar, complete=False, at=at)
-        question = Question([one, other], max(1, timeout_s * 1_000 // len(pairs)))
+        question = Question([one, other], max(1, timeout_s * 1_000 // len(timed)))
         for way, truth in ways(one, other):
             if found.get(way) is None or found[way].outcome != DIFFERS:
                 found[way] = _asked(question, way, truth, timeout_s, found.get(way))
@@ -116,7 +116,7 @@ def differently_asked(old: Rule, new: Rule) -> list[str]:
     return [name for name in before if name in after and before[name] != after[name]]
 
 
-def _pairs(old: Rule, new: Rule) -> list[tuple[Stretch, Stretch, str]]:
+def pairs(old: Rule, new: Rule) -> list[tuple[Stretch, Stretch, str]]:
     """Stretches of both with the periods that are in both; the name of the newer's time is another where they share none."""
     before, after = stretches(old), stretches(new)
     found = []
