@@ -15,7 +15,7 @@ from pipeline.texts import ENGLISH, Language, capital, has_language, message
 
 from .aggregates import COUNT, members_frame, with_aggregates
 from .evaluate import DECISIONS, GRANTED, REFUSED, UNDETERMINED
-from .figures import Facts, Row, assumed, choice_text, fact_text, step_text, taken_as, used_laws, used_values
+from .figures import Facts, Row, assumed, choice_text, fact_text, picked_by, step_text, taken_as, used_laws, used_values
 from .periods import Period
 from .phrases import Phrases
 from .remedies import Remedy, remedies
@@ -39,12 +39,13 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class Figure(msgspec.Struct, frozen=True):
-    """What a step was calculated from: a fact, a parameter or an earlier step, with its value; the law is that of a parameter's value."""
+    """What a step was calculated from: a fact, a parameter or an earlier step, with its value; of a parameter's value its law, and the keys that picked it."""
 
     name: str
     title: str
     text: str
     law: str
+    keys: str = ""
 
 
 class Calculated(msgspec.Struct, frozen=True):
@@ -245,7 +246,8 @@ class _Saying:
         exact = None if numerator is None else str(Fraction(numerator, step.denominator))
         laws = dict(used_laws(self.rule, step.term, self.facts, self.period, self.event_day))
         used = used_values(self.rule, step.term, self.facts, self.row, self.period, self.event_day, self.language)
-        figures = tuple(Figure(name, self.title(name), text, laws.get(name, "")) for name, text in used)
+        keys = {name: ", ".join(f"{self.title(by)} {key}" for by, key in keyed) for name, keyed in picked_by(self.rule, step.term, self.facts, self.language)}
+        figures = tuple(Figure(name, self.title(name), text, laws.get(name, ""), keys.get(name, "")) for name, text in used)
         phrases, law = Phrases(self.language, self.title, self.choice), step.law
         written = self.rule.written.get(step.id)
         text = phrases.step(written) if written is not None else step.text

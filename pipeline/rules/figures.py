@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
+from itertools import islice
 
 from pipeline.texts import ENGLISH, Language
 
 from .periods import Period
-from .rule import Rule, RuleFact, Step, leaves
+from .rule import Key, Rule, RuleFact, Step, leaves
 from .terms import Term
 
 Facts = Mapping[str, int | bool | str | None]
@@ -84,6 +85,24 @@ def used_laws(rule: Rule, term: Term, facts: Facts, period: Period, event_day: i
         held = None if parameter is None else parameter.row(known)
         if parameter is not None and held is not None and parameter.laws[segment][held]:
             yield parameter.name, rule.law[parameter.laws[segment][held]].cite
+
+
+def picked_by(rule: Rule, term: Term, facts: Facts, language: Language = ENGLISH) -> Iterator[tuple[str, tuple[tuple[str, str], ...]]]:
+    """Of each parameter that has values by key, the facts that picked its value, each with the key that held, as people write it."""
+    by_name, known = {fact.name: fact for fact in rule.facts}, assumed(rule, facts)
+    for leaf in leaves(term):
+        parameter = rule.parameters[str(leaf.value)] if leaf.op == "parameter" else None
+        held = parameter.row(known) if parameter is not None and parameter.by else None
+        if parameter is not None and held is not None:
+            keys = next(islice(parameter.rows(), held, None))
+            yield parameter.name, tuple((name, _key_text(rule, by_name[name], key, language)) for name, key in zip(parameter.by, keys, strict=True))
+
+
+def _key_text(rule: Rule, fact: RuleFact, key: Key, language: Language) -> str:
+    if key.value is not None or key.low == key.high:
+        return fact_text(rule, fact, key.low if key.value is None else key.value, language)
+    between = "-" if fact.type in ("years", "number") else " - "
+    return between.join(fact_text(rule, fact, end, language) for end in (key.low, key.high))
 
 
 def segment_of(rule: Rule, period: Period, event_day: int | None) -> int:

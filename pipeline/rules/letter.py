@@ -18,7 +18,7 @@ def letter(explanation: Explanation, language: Language = ENGLISH) -> str:
     """The explanation in sentences; it must have been made in the same language."""
     lines = [explanation.headline]
     sections = (
-        (language.tell("Conditions"), [f"{_MARKS[reason.passed]} {reason.text}{_law(reason.law)}" for reason in explanation.reasons]),
+        (language.tell("Conditions"), [f"{_MARKS[reason.passed]} {reason.text}{_aside(reason.law)}" for reason in explanation.reasons]),
         (language.tell("Calculation"), list(_calculation(explanation, language))),
         (language.tell("What is not known"), [missing.text for missing in explanation.unknown]),
         (language.tell("What would change it"), list(_changes(explanation, language))),
@@ -31,8 +31,8 @@ def letter(explanation: Explanation, language: Language = ENGLISH) -> str:
     return "\n".join([*lines, language.tell("Decided by rule {rule}.", rule=explanation.rule[:12])])
 
 
-def _law(cite: str) -> str:
-    return f" ({cite})" if cite else ""
+def _aside(text: str) -> str:
+    return f" ({text})" if text else ""
 
 
 def _calculation(explanation: Explanation, language: Language) -> Iterator[str]:
@@ -40,16 +40,17 @@ def _calculation(explanation: Explanation, language: Language) -> Iterator[str]:
         return
     for step in explanation.steps:
         if step.exact is None:
-            yield capital(language.tell("{step} cannot be calculated yet: {text}.", step=step.title, text=step.text)) + _law(step.law)
+            yield capital(language.tell("{step} cannot be calculated yet: {text}.", step=step.title, text=step.text)) + _aside(step.law)
         else:
-            yield f"{capital(step.title)}: {step.value} = {step.text}.{_law(step.law)}"
+            yield f"{capital(step.title)}: {step.value} = {step.text}.{_aside(step.law)}"
         figures = _figures(step)
         if figures:
             yield "    " + language.tell("with {figures}", figures=figures)
 
 
 def _figures(step: Calculated) -> str:
-    return "; ".join(f"{figure.title} {figure.text}{_law(figure.law) if figure.law != step.law else ''}" for figure in step.used)
+    told = (f"{figure.title} {figure.text}{_aside(figure.keys)}{_aside(figure.law) if figure.law != step.law else ''}" for figure in step.used)
+    return "; ".join(told)
 
 
 def _changes(explanation: Explanation, language: Language) -> Iterator[str]:

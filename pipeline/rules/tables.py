@@ -91,8 +91,9 @@ def money_columns(rule: Rule, given: pl.DataFrame, members: pl.DataFrame | None 
 def _money_column(rule: Rule, fact: RuleFact, column: pl.Series, place: str) -> MoneyColumn:
     read = _column(rule, fact, column, []).drop_nulls()
     as_amounts = column.dtype in (pl.String, pl.Categorical, pl.Enum) and _has_decimals(column.cast(pl.String))
-    ends = (int(read.min()), int(read.max())) if len(read) else (None, None)  # type: ignore[arg-type]
-    return MoneyColumn(place + fact.name, "amounts" if as_amounts else "minor units", *ends, rule.currency)
+    ends: list[int] = [*read.sort().head(1), *read.sort().tail(1)]
+    lowest, highest = (ends[0], ends[-1]) if ends else (None, None)
+    return MoneyColumn(place + fact.name, "amounts" if as_amounts else "minor units", lowest, highest, rule.currency)
 
 
 def _has_decimals(texts: pl.Series) -> bool:

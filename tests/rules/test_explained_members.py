@@ -118,3 +118,10 @@ def test_the_command_tells_the_members_of_the_household(tmp_path):
     assert result.exit_code == 0
     assert "Not known of Bea: age." in result.stdout
     assert "Cid" not in result.stdout
+
+
+@pytest.mark.parametrize(("children", "keys"), [(1, "children 1-2"), (2, "children 1-2"), (4, "children 3-10")])
+def test_a_value_by_key_is_told_with_the_key_that_picked_it(children, keys):
+    said = told(RULE, [{"age": 3, "alive": True}] * children)
+    assert {figure.name: figure.keys for step in said.steps for figure in step.used}["share"] == keys
+    assert f"({keys})" in letter(said)

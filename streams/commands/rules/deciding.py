@@ -16,7 +16,7 @@ from connectors.rule_files import read_rule
 from pipeline.money import money_text
 from pipeline.problems import Malformed, Problem
 from pipeline.rules import decide, explain, letter
-from pipeline.rules.sources import sources_of
+from pipeline.rules.sources import Source, sources_of
 from pipeline.rules.tables import decision_table
 from streams.commands.languages import InLanguage, language_in
 from streams.commands.speaking import note
@@ -111,7 +111,8 @@ def explain_command(
             raise Malformed([Problem("--subject", f"the table has no row for {subject!r}")])
         held = row.row(0, named=True)
         decided, event_day = decide(loaded, row, asked).row(0, named=True), held.get("event_day")
-        people = [(name, one, {}) for name, one in read_members(loaded, facts, members, subject)]
+        people: list[tuple[str, dict[str, int | bool | str | None], dict[str, Source]]]
+        people = [(name, known_of, {}) for name, known_of in read_members(loaded, facts, members, subject)]
         sources = sources_of(loaded, known, spoken)
         told_of = explain(loaded, decided, held, asked, subject, event_day=event_day, language=spoken, sources=sources, members=people)
     text = letter(told_of, spoken)
