@@ -212,7 +212,7 @@ def test_the_law_of_the_value_is_told_where_it_is_another_than_the_steps():
     facts = {"income": 0, "status": "head", "people": 1, "share": "1"}
     told = explain(TWO_KEYS, row(TWO_KEYS, 0, "head", 1), facts, ONCE)
     assert {figure.name: figure.law for figure in told.steps[0].used} == {"rate": "Act § 2", "share": ""}
-    assert "with rate 5.00 USD (Act § 2); share 1" in letter(told)
+    assert "with rate 5.00 USD (status head, people 1-2) (Act § 2); share 1" in letter(told)
 
 
 @pytest.mark.parametrize(("step", "amount"), [("per_year(income)", 1_200), ("per_quarter(income)", 300), ("per_month(income)", 100)])
