@@ -125,10 +125,13 @@ class Lanes:
         self._seen = seen
 
     def step(self) -> int:
-        """Takes at most one frame of each topic of the next shard that has any, and one chunk of an activation run; gives how much it was."""
+        """Takes one chunk of an activation run, and at most one frame of each topic of the next shard that has any; gives how much it was.
+
+        The chunk comes first, so that what was held when the shards were claimed is looked at before the frames hold more.
+        """
         if time.monotonic() - self._looked > LOOK_S:
             self.look()
-        return self._take_next() + self._decide_next()
+        return self._decide_next() + self._take_next()
 
     def _take_next(self) -> int:
         """The number of records taken, 0 if no shard had one."""
