@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 
 from loadtests.crashes import PATIENCE_S, PHASES, Ground, Site
-from loadtests.proxy import Cut, Proxy
+from loadtests.proxy import COMMIT, Cut, Postgres, Proxy
 from pipeline.observing import Silent
 from streams.installation import opened
 from streams.lanes import Lanes, utc_today
@@ -76,7 +76,9 @@ def test_a_commit_whose_session_is_cut_is_judged_by_the_position(undisturbed: Gr
     site = undisturbed.site(f"commit {nth} cut {cut}")
     with tempfile.TemporaryDirectory(prefix="payout-") as directory:
         folder = parse_qs(urlsplit(url(site)).query)["host"][0]
-        with opened(site.settings) as installation, Proxy(Path(directory), next(Path(folder).glob(".s.PGSQL.*[0-9]")), nth, cut) as proxy:
+        socket = next(Path(folder).glob(".s.PGSQL.*[0-9]"))
+        with opened(site.settings) as installation, Proxy(socket, Postgres, Path(directory) / socket.name) as proxy:
+            proxy.cut(COMMIT, nth, cut)
             through = url(site).split("?")[0] + f"?host={quote(directory, safe='')}"
             standing = installation.standing(utc_today())
             installation.store.urls = (through,)
