@@ -1,12 +1,15 @@
 """Named points at which a test kills the process, to show that nothing is lost or doubled there. Passing one costs next to nothing.
 
-``PAYOUT_FAILPOINT=before_commit:3`` ends the process with SIGKILL the third time it passes `before_commit`.
+``PAYOUT_FAILPOINT=before_commit:3`` ends the process with SIGKILL the third time it passes `before_commit`. A simulation listens instead,
+and decides at every point what happens there.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 RUNNER = (
     "claimed",
@@ -46,7 +49,13 @@ ACTIVATION = (
 )
 """In the activation run of a lane that knows people already."""
 
-NAMES = RUNNER + SANDBOX_BANK + ACTIVATION
+DEAD_LETTERS = (
+    "dead_letter_begun",
+    "dead_letter_put",
+)
+"""In the replay of a dead letter: it is written down, its record is in the log."""
+
+NAMES = RUNNER + SANDBOX_BANK + ACTIVATION + DEAD_LETTERS
 """Every point there is."""
 
 VARIABLE = "PAYOUT_FAILPOINT"
@@ -55,6 +64,7 @@ passed: dict[str, int] = {}
 """How often this process has passed each point."""
 
 _fatal: tuple[str, int] = ("", 0)
+_listener: Callable[[str], None] | None = None
 
 
 def arm(setting: str) -> None:
@@ -72,6 +82,19 @@ def failpoint(name: str) -> None:
     passed[name] = times = passed.get(name, 0) + 1
     if (name, times) == _fatal:
         os.kill(os.getpid(), signal.SIGKILL)
+    if _listener is not None:
+        _listener(name)
+
+
+@contextmanager
+def heard_by(listener: Callable[[str], None]) -> Iterator[None]:
+    """Meanwhile every point that is passed is told; what the listener raises is raised there."""
+    global _listener
+    before, _listener = _listener, listener
+    try:
+        yield
+    finally:
+        _listener = before
 
 
 arm(os.environ.get(VARIABLE, ""))
