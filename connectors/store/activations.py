@@ -30,6 +30,7 @@ class RunSum(NamedTuple):
     known: int
 
 
+@away()
 def begun(connection: Connection[Row], shard: int, benefit_period_id: int, rule_id: int, run: str) -> Run | None:
     """How far this run has come; None where it has not begun. The progress of any other run counts for nothing."""
     row = connection.execute(
@@ -39,6 +40,7 @@ def begun(connection: Connection[Row], shard: int, benefit_period_id: int, rule_
     return Run(str(row[0]), bool(row[1]), int(str(row[2])), int(str(row[3]))) if row else None
 
 
+@away()
 def begin(connection: Connection[Row], shard: int, benefit_period_id: int, rule_id: int, run: str, share: int) -> Run:
     """A run that decides everybody from the first subject on, in the place of any earlier one; done at once where nobody is known."""
     row = connection.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .servers import Connection, Row
+from .servers import Connection, Row, away
 from .wire import CopyInto
 
 SHARE = CopyInto("member_share", {"shard": "h", "seq": "q"}, ["household", "message"])
@@ -29,12 +29,14 @@ def add(connection: Connection[Row], shard: int, shares: Sequence[tuple[str, byt
     SHARE.write(connection, [(shard, first + index, household.encode(), message) for index, (household, message) in enumerate(shares)])
 
 
+@away()
 def shared(connection: Connection[Row], shard: int) -> int:
     """The number of the last share published."""
     row = connection.execute("SELECT shared_seq FROM relay WHERE shard = %s", (shard,)).fetchone()
     return int(str(row[0])) if row else 0
 
 
+@away()
 def waiting(connection: Connection[Row], shard: int, after: int, limit: int) -> list[Waiting]:
     """The shares of a shard after a number, in order."""
     with connection.cursor(binary=True) as cursor:
@@ -44,12 +46,14 @@ def waiting(connection: Connection[Row], shard: int, after: int, limit: int) -> 
     return [Waiting(*row) for row in rows]  # type: ignore[arg-type]
 
 
+@away()
 def count(connection: Connection[Row]) -> int:
     """How many shares of a server wait."""
     row = connection.execute("SELECT count(*) FROM member_share").fetchone()
     return int(str(row[0])) if row else 0
 
 
+@away()
 def set_shared(connection: Connection[Row], shard: int, seq: int) -> None:
     """Remembers the last share published; the published ones go."""
     with connection.transaction():
@@ -57,6 +61,7 @@ def set_shared(connection: Connection[Row], shard: int, seq: int) -> None:
         connection.execute("DELETE FROM member_share WHERE shard = %s AND seq <= %s", (shard, seq))
 
 
+@away()
 def shards(connection: Connection[Row]) -> int:
     """How many shards the store has, on all its servers."""
     row = connection.execute("SELECT value FROM store_info WHERE name = 'shards'").fetchone()
@@ -69,12 +74,14 @@ def add_told(connection: Connection[Row], shard: int, needs: str, from_shard: in
     connection.execute("INSERT INTO member_told VALUES (%s, %s, %s) ON CONFLICT DO NOTHING", (shard, needs, from_shard))
 
 
+@away()
 def told(connection: Connection[Row], shard: int, needs: str) -> int:
     """How many shards have told this one's households everything that these needs ask for."""
     row = connection.execute("SELECT count(*) FROM member_told WHERE shard = %s AND needs = %s", (shard, needs)).fetchone()
     return int(str(row[0])) if row else 0
 
 
+@away()
 def run(connection: Connection[Row], shard: int, needs: str) -> tuple[str, bool]:
     """(the last subject who told, whether everybody has) what these needs ask for; what was told for other needs does not count."""
     row = connection.execute("SELECT told_to, done FROM member_run WHERE shard = %s AND needs = %s", (shard, needs)).fetchone()

@@ -11,7 +11,7 @@ from psycopg import Connection
 from pipeline.orders import order_text
 from pipeline.receipts import Money, ReleasedOrder
 
-from .servers import Row
+from .servers import Row, away
 
 
 class Submission(NamedTuple):
@@ -44,17 +44,20 @@ class BankFile(NamedTuple):
 _SUBMISSION = "message_id, shard, first_seq, last_seq, currency, orders, amount_minor, created_at, execution_on, file_name"
 
 
+@away()
 def relayed(connection: Connection[Row], shard: int) -> int:
     """The last outbox number published."""
     row = connection.execute("SELECT relayed_seq FROM relay WHERE shard = %s", (shard,)).fetchone()
     return int(str(row[0])) if row else 0
 
 
+@away()
 def set_relayed(connection: Connection[Row], shard: int, release_seq: int) -> None:
     """Remembers the last outbox number published."""
     connection.execute("UPDATE relay SET relayed_seq = %s WHERE shard = %s", (release_seq, shard))
 
 
+@away()
 def released(connection: Connection[Row], shard: int, after: int, limit: int, last: int | None = None) -> list[ReleasedOrder]:
     """The released orders of a shard after an outbox number, in order; up to `last` where given."""
     with connection.cursor(binary=True) as cursor:
@@ -70,12 +73,14 @@ def released(connection: Connection[Row], shard: int, after: int, limit: int, la
     ]
 
 
+@away()
 def submitted_to(connection: Connection[Row], shard: int) -> int:
     """The last outbox number that a submission covers."""
     row = connection.execute("SELECT coalesce(max(last_seq), 0) FROM submission WHERE shard = %s", (shard,)).fetchone()
     return int(str(row[0])) if row else 0
 
 
+@away()
 def orders_position(connection: Connection[Row], topic: str, shard: int) -> int:
     """The next offset of the orders' topic that the bank connector takes."""
     connection.execute("INSERT INTO position VALUES (%s, %s, 0) ON CONFLICT DO NOTHING", (topic, shard))
@@ -83,6 +88,7 @@ def orders_position(connection: Connection[Row], topic: str, shard: int) -> int:
     return int(str(row[0])) if row else 0
 
 
+@away()
 def prepare(connection: Connection[Row], topic: str, shard: int, first_offset: int, end_offset: int, submissions: Sequence[Submission]) -> bool:
     """Writes submissions and the position in one transaction, before anything is sent; False where the position has moved."""
     with connection.transaction():
@@ -96,29 +102,34 @@ def prepare(connection: Connection[Row], topic: str, shard: int, first_offset: i
     return True
 
 
+@away()
 def unwritten(connection: Connection[Row], shards: Sequence[int]) -> list[Submission]:
     """Submissions that were prepared and perhaps not sent: to be written again, byte for byte the same."""
     rows = connection.execute(f"SELECT {_SUBMISSION} FROM submission WHERE NOT written AND shard = ANY(%s) ORDER BY shard, first_seq".encode(), (list(shards),))
     return [Submission(*row) for row in rows]  # type: ignore[arg-type]
 
 
+@away()
 def set_written(connection: Connection[Row], message_id: str) -> None:
     """The submission's file is at the bank's door and its orders are known as sent."""
     connection.execute("UPDATE submission SET written = true WHERE message_id = %s", (message_id,))
 
 
+@away()
 def submission(connection: Connection[Row], message_id: str) -> Submission | None:
     """The submission of a message id."""
     row = connection.execute(f"SELECT {_SUBMISSION} FROM submission WHERE message_id = %s".encode(), (message_id,)).fetchone()
     return Submission(*row) if row else None  # type: ignore[arg-type]
 
 
+@away()
 def bank_file(connection: Connection[Row], sha256: str) -> BankFile | None:
     """The file of this content, if it was taken before."""
     row = connection.execute("SELECT sha256, file_name, kind, message_id, answers, outcome, detail FROM bank_file WHERE sha256 = %s", (sha256,)).fetchone()
     return BankFile(*row) if row else None  # type: ignore[arg-type]
 
 
+@away()
 def add_bank_file(connection: Connection[Row], taken: BankFile, findings: Sequence[tuple[str, str]]) -> None:
     """Remembers a file of the bank, and as findings (kind, ident) what of it a person should look at."""
     with connection.transaction(), connection.cursor() as cursor:

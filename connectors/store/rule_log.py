@@ -52,6 +52,7 @@ def damage(store: Store) -> list[str]:
         return list(broken_links(_rows(connection)))
 
 
+@away()
 def last_entry(connection: Connection[Row]) -> int:
     """The number of the last entry; asked often, of a connection to the first server."""
     row = connection.execute("SELECT coalesce(max(entry), 0) FROM rule_log").fetchone()

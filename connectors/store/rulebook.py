@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .servers import Connection, Row, Store, StoreError, connect
+from .servers import Connection, Row, Store, StoreError, away, connect
 
 
 class Numbers(NamedTuple):
@@ -14,6 +14,7 @@ class Numbers(NamedTuple):
     benefit_period_id: int
 
 
+@away()
 def enlist(store: Store, *, rule_hash: str, benefit: str, document: str, period: str, currency: str) -> Numbers:
     """Keeps a rule's document and gives its numbers; the first server gives them, the others keep the same."""
     with connect(store.urls[0], "payout rulebook") as connection, connection.transaction():
@@ -47,6 +48,7 @@ def enlist(store: Store, *, rule_hash: str, benefit: str, document: str, period:
     return numbers
 
 
+@away()
 def benefit_periods(connection: Connection[Row]) -> dict[tuple[str, str], int]:
     """The number of every (benefit, period) that has ever been decided, in force or not."""
     rows = connection.execute("SELECT benefit, period, benefit_period_id FROM benefit_period")
