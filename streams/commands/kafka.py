@@ -97,6 +97,33 @@ def provision(
         raise typer.Exit(1)
 
 
+@app.command()
+def adopt(context: typer.Context, as_json: AsJson = False) -> None:
+    """Lets the store's positions belong to the topics that are there now, after these were moved or restored with their records and offsets."""
+    from connectors.store.topic_ids import adopt as belong
+    from pipeline.problems import Malformed, Problem
+    from streams.log_ends import log_ends
+    from streams.topic_ids import topic_ids
+    from streams.topics import ORDERS
+
+    with working(context) as installation:
+        ids, ends = topic_ids(installation), log_ends(installation)
+        beyond = {place: offset for place, offset in installation.positions().items() if offset > ends.get(place, 0) and place[0] != ORDERS}
+        if beyond:
+            mend = "It does not hold the records that were taken. Bring them back, at the same offsets."
+            raise Malformed(
+                [
+                    Problem(f"{topic} shard {shard}", f"the position is {offset}, the topic ends at {ends.get((topic, shard), 0)}", mend)
+                    for (topic, shard), offset in sorted(beyond.items())
+                ]
+            )
+        belong(installation.store, ids)
+    if as_json:
+        say_json({"topics": ids})
+    else:
+        say(f"the positions belong to the {len(ids)} topics that are there now")
+
+
 def _brokers(settings: Settings) -> Brokers:
     from connectors.broker import Brokers
 
