@@ -31,6 +31,8 @@ class Kafka(BaseModel):
     group: str = Field(default="payout", min_length=1, max_length=200, description="the workers that share the shards")
     instance: str | None = Field(default=None, min_length=1, description="a fixed name of this worker, so that its restart moves no shards; unlike all others'")
 
+    session_s: float = Field(default=10, ge=6, le=300, description="seconds after which the group misses a worker of which it hears nothing")
+
     @field_validator("servers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

@@ -243,8 +243,9 @@ def payout_app(settings: Settings, topics: Iterable[str]) -> PayoutApp:
     app = PayoutApp(
         kafka.group, broker=[f"kafka://{server}" for server in kafka.servers], broker_credentials=_credentials(settings), store="memory://",
         table_standby_replicas=0, topic_disable_leader=True, topic_allow_declare=False, consumer_auto_offset_reset="none",
-        consumer_group_instance_id=kafka.instance, consumer_max_fetch_size=FETCH_BYTES, broker_max_poll_records=None, broker_session_timeout=10.0,
-        broker_heartbeat_interval=1.0, broker_rebalance_timeout=20.0, broker_request_timeout=30.0, stream_wait_empty=True, stream_recovery_delay=0.0,
+        consumer_group_instance_id=kafka.instance, consumer_max_fetch_size=FETCH_BYTES, broker_max_poll_records=None,
+        broker_session_timeout=kafka.session_s, broker_heartbeat_interval=1.0, broker_rebalance_timeout=20.0,
+        broker_request_timeout=max(30.0, kafka.session_s + 10.0), stream_wait_empty=True, stream_recovery_delay=0.0,
         web_enabled=False, worker_redirect_stdouts=False, datadir=settings.home / "faust",
     )  # fmt: skip
     for topic in topics:

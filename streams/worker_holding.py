@@ -35,8 +35,8 @@ QUIESCE_S = 5.0
 LOCKED_S = 3.0
 """How long a claim waits for the transaction of whoever had the shard."""
 
-TRY_AGAIN_S = 15.0
-"""How long a shard that somebody else has claimed is left alone, while the group still says that it is this worker's."""
+SESSIONS_LEFT_ALONE = 1.5
+"""For how many session timeouts a shard that somebody else has claimed is left alone, while the group still says that it is this worker's."""
 
 STUCK_S = 120.0
 """A lane with records that ends no step for so long is stuck: the worker ends, and another one takes its shards."""
@@ -77,15 +77,19 @@ class Holding:
                 for shard in taking:
                     await shard.drop(0)
                 raise
-            self._shards = {shard.number: shard for shard in taking}
+            self._shards = {shard.number: shard for shard, part in zip(taking, positions, strict=True) if part is not None}
             self._released |= set(self._shards)
-            return {(topic, shard.number): offset for shard, part in zip(taking, positions, strict=True) for topic, offset in part.items()}
+            return {(topic, shard.number): offset for shard, part in zip(taking, positions, strict=True) for topic, offset in (part or {}).items()}
 
-    async def _claim(self, shard: Shard) -> dict[str, int]:
+    async def _claim(self, shard: Shard) -> dict[str, int] | None:
+        """Where the shard goes on; None where another has claimed it in the middle of this."""
         tries = 0
         while True:
             try:
                 return await self._unblocked(shard)
+            except Replaced as error:
+                await self._lose(shard, error)
+                return None
             except StoreAway as error:
                 tries += 1
                 log.warning("the store is away, claiming again", shard=shard.number, error=str(error), attempt=tries)
@@ -147,7 +151,8 @@ class Holding:
                 self._observer.gauge(LAG, max(0, shard.fetched[topic].end_of_log - offset), topic=topic, shard=str(number))
             if shard.stuck_s > STUCK_S:
                 self._failed(Stuck(f"shard {number}: records have waited {shard.stuck_s:.0f} s and its lane has ended nothing"))
-        return any(time.monotonic() - since > TRY_AGAIN_S for since in self.lost.values())
+        patience_s = SESSIONS_LEFT_ALONE * self._installation.settings.kafka.session_s
+        return any(time.monotonic() - since > patience_s for since in self.lost.values())
 
     async def publish(self) -> None:
         """Publishes what is released, until cancelled; what failed is tried again."""
@@ -184,10 +189,13 @@ class Holding:
         if not isinstance(error, Replaced):
             self._failed(error)
             return
-        log.warning("another worker has this shard", shard=number, error=str(error))
         del self._shards[number]
-        self.lost[number] = time.monotonic()
-        asyncio.create_task(shard.drop(0))  # noqa: RUF006 - it ends at once, its thread closes the connection
+        asyncio.create_task(self._lose(shard, error))  # noqa: RUF006 - it ends at once, a thread closes the connection
+
+    async def _lose(self, shard: Shard, error: Replaced) -> None:
+        log.warning("another worker has this shard", shard=shard.number, error=str(error))
+        self.lost[shard.number] = time.monotonic()
+        await shard.drop(0)
 
 
 class _Relaying:
