@@ -1,4 +1,4 @@
-"""The log in Kafka as a producer sees it: records appended in order to partitions, counted as written once enough copies have them."""
+"""The log in Kafka: records appended in order to partitions, counted as written once enough copies have them, and read again from any place."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from pipeline.problems import Malformed, Problem
 
-from .kafka_cluster import Cluster, answering
+from .kafka_cluster import Cluster, KafkaAway, answering
 from .kafka_topics import MESSAGE_BYTES
 from .log_batch import Record
+from .log_reader import Frame, OffsetOutOfRange
 
 MAX_VALUE_BYTES = MESSAGE_BYTES - 64 * 1024
 """The largest value: a batch holds it with its key and what Kafka writes beside it."""
 
 BATCH_BYTES = 512 * 1024
+FETCH_BYTES = 2 * 1024 * 1024
 ANSWER_TIMEOUT_S = 30
 
 _T = TypeVar("_T")
@@ -55,6 +58,13 @@ class KafkaWriter:
     def flush(self) -> None:
         """Waits until everything appended so far is acknowledged; KafkaAway where any of it is not."""
         self._do(self._confirm())
+
+    def place(self, topic: str, partition: int, record: Record) -> int:
+        """Appends one record and waits until it is acknowledged; its offset."""
+        self.append(topic, partition, [record])
+        (placed,) = self._unconfirmed[-1:]
+        self.flush()
+        return int(placed.result().offset)
 
     def close(self) -> None:
         """Gives the connections back; what was appended after the last flush may be lost."""
@@ -127,6 +137,77 @@ class KafkaWriter:
         self._unconfirmed = []
         if producer is not None:
             await producer.stop()
+
+
+class KafkaReader:
+    """Reads runs of records from any place of any partition. Use it from one thread at a time; close it, or use it with `with`."""
+
+    def __init__(self, cluster: Cluster, client_id: str = "payout-reader") -> None:
+        from kafka import KafkaConsumer  # type: ignore[import-untyped]
+
+        self._cluster = cluster
+        with answering(cluster):
+            self._consumer: Any = KafkaConsumer(
+                **cluster.client(client_id), enable_auto_commit=False, auto_offset_reset="none", max_partition_fetch_bytes=FETCH_BYTES,
+                fetch_max_wait_ms=100,
+            )  # fmt: skip
+        self._at: tuple[str, int, int] | None = None
+        self._known: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def start_offset(self, topic: str, partition: int) -> int:
+        """The first offset that Kafka still has."""
+        return self._edge(self._consumer.beginning_offsets, topic, partition)
+
+    def end_offset(self, topic: str, partition: int) -> int:
+        """The offset the next record will get."""
+        return self._edge(self._consumer.end_offsets, topic, partition)
+
+    def _edge(self, ask: Callable[[list[Any]], dict[Any, int]], topic: str, partition: int) -> int:
+        from kafka import TopicPartition
+
+        with answering(self._cluster):
+            return int(ask([TopicPartition(topic, partition)])[TopicPartition(topic, partition)])
+
+    def read(self, topic: str, partition: int, offset: int, max_records: int) -> Frame:
+        """The records from an offset on; none at the end of the log. OffsetOutOfRange where Kafka has it no more, or never had it."""
+        start, end = self._known.get((topic, partition), (0, 0))
+        if offset + max_records > end:
+            start, end = self._known[topic, partition] = self.start_offset(topic, partition), self.end_offset(topic, partition)
+        if not start <= offset <= end:
+            raise OffsetOutOfRange(Path(topic) / str(partition), offset, start, end)
+        keys: list[bytes] = []
+        values: list[bytes] = []
+        time_ms, wanted, deadline = 0, min(max_records, end - offset), time.monotonic() + ANSWER_TIMEOUT_S
+        while len(values) < wanted:
+            records = self._poll(topic, partition, offset + len(values), wanted - len(values))
+            if not records and time.monotonic() > deadline:
+                raise KafkaAway(f"Kafka at {', '.join(self._cluster.servers)} gave no record of {topic} partition {partition} in {ANSWER_TIMEOUT_S} s")
+            if records:
+                time_ms, deadline = time_ms or records[0].timestamp, time.monotonic() + ANSWER_TIMEOUT_S
+                keys += [record.key or b"" for record in records]
+                values += [record.value or b"" for record in records]
+                if records[-1].offset != offset + len(values) - 1:
+                    raise OffsetOutOfRange(Path(topic) / str(partition), offset + len(values) - len(records), records[0].offset, end)
+                self._at = topic, partition, records[-1].offset + 1
+        return Frame(offset, keys, values, time_ms)
+
+    def _poll(self, topic: str, partition: int, offset: int, max_records: int) -> list[Any]:
+        from kafka import TopicPartition
+
+        place = TopicPartition(topic, partition)
+        with answering(self._cluster):
+            if self._at != (topic, partition, offset):
+                self._consumer.assign([place])
+                self._consumer.seek(place, offset)
+                self._at = topic, partition, offset
+            found: list[Any] = self._consumer.poll(timeout_ms=500, max_records=max_records).get(place, [])
+        return found
 
 
 def _too_large(index: int, size: int) -> Problem:

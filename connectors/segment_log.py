@@ -203,6 +203,12 @@ class LogWriter:
         opened = self._open(topic, partition)
         return opened.append(self._now_ms(), records) if records else opened.next_offset
 
+    def place(self, topic: str, partition: int, record: Record) -> int:
+        """Append one record and put it onto the disk; its offset."""
+        offset = self.append(topic, partition, [record])
+        self.flush()
+        return offset
+
     def end_offset(self, topic: str, partition: int) -> int:
         """The offset the next record will get; opens the partition for appending."""
         return self._open(topic, partition).next_offset

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from connectors.store.dead_letters import DeadLetterStep, letter_name
 from connectors.store.queries import Case, Queries
 from connectors.store.sessions import EntitlementRow, OrderRow, StepRow
 from connectors.store.tables import DeadLetter
@@ -21,6 +22,7 @@ from pipeline.facts import FIRST_DAY, LAST_DAY, History, Known, Value, day_date,
 from pipeline.holds import LIFTERS, HoldReason
 from pipeline.money import money_text
 from pipeline.problems import Malformed
+from pipeline.receipts import decode_answer
 from pipeline.registry import FactSpec, Registries
 from pipeline.rules import explain, letter, load_rule, parse_period
 from pipeline.rules.sources import Source, member_sources, sources_of
@@ -56,13 +58,32 @@ def hold_document(order: OrderRow, steps: Sequence[StepRow], language: Language 
     return {"reason": order.reason, **words, "since": since, "text": text}
 
 
-def letter_document(letter: DeadLetter) -> Document:
-    """A dead letter without its record."""
+def letter_document(letter: DeadLetter, steps: Sequence[DeadLetterStep]) -> Document:
+    """A dead letter without its record, and what people did with it."""
     problems = [f"{problem['place']}: {problem['message']} {problem['mend']}".removeprefix(": ").strip() for problem in letter.problems]
     return {
-        "id": f"{letter.topic}/{letter.shard}/{letter.record_offset}", "status": letter.status, "key": letter.record_key.decode(errors="replace"),
+        "id": letter_name(letter.topic, letter.shard, letter.record_offset), "status": letter.status, "key": letter.record_key.decode(errors="replace"),
         "arrived_at": letter.arrived_at, "problems": problems, "bytes": len(letter.record_value), "resolution": letter.resolution,
-        "resolved_at": letter.resolved_at,
+        "resolved_at": letter.resolved_at, "steps": [step_document(step) for step in steps],
+    }  # fmt: skip
+
+
+def letter_documents(letters: Sequence[DeadLetter], steps: Sequence[DeadLetterStep]) -> list[Document]:
+    """Dead letters with what people did with each."""
+    by_letter: dict[str, list[DeadLetterStep]] = {}
+    for step in steps:
+        by_letter.setdefault(letter_name(step.topic, step.shard, step.record_offset), []).append(step)
+    return [letter_document(letter, by_letter.get(letter_name(letter.topic, letter.shard, letter.record_offset), ())) for letter in letters]
+
+
+def step_document(step: DeadLetterStep) -> Document:
+    """Who did what with a dead letter, when and why, and where the record lies that was put for it."""
+    put_at = letter_name(step.put_topic, step.put_shard, step.put_offset) if step.step == "put" and step.put_topic else ""
+    did = {"replay": "begun to replay", "put": "put into the log again", "close": "closed"}[step.step]
+    mended, place = " mended" if step.put_value else "", f", at {put_at}" if put_at else ""
+    return {
+        "letter": letter_name(step.topic, step.shard, step.record_offset), "step": step.step, "at": step.at, "by": step.person, "because": step.reason,
+        "put_at": put_at, "mended": bool(step.put_value), "event": step.put_event, "text": f"{did}{mended} by {step.person}{place}: {step.reason}",
     }  # fmt: skip
 
 
@@ -78,13 +99,13 @@ def case_document(
     return {
         "subject": case.subject,
         "shard": case.shard,
-        "facts": facts_document(history, registries),
+        "facts": [{**event, "replay_of": _replay_of(event, case.letter_steps)} for event in facts_document(history, registries)],
         "decisions": [
             decision_document(queries, registries, entitlement, case.subject, history, language) for entitlement in case.entitlements if wanted(entitlement)
         ],
         "orders": [_order(queries, order, case.steps, language) for order in case.orders if wanted(order)],
         "findings": [{"kind": finding.kind, "ident": finding.ident, "found_at": finding.found_at} for finding in case.findings],
-        "dead_letters": [letter_document(letter) for letter in case.dead_letters],
+        "dead_letters": letter_documents(case.dead_letters, case.letter_steps),
     }
 
 
@@ -92,6 +113,12 @@ def facts_document(history: History, registries: Registries) -> list[Document]:
     """What each event said, in the order of the registries' sequences: its facts, its days, and whether it still holds."""
     disputed, withdrawn = disputed_ids(history), withdrawn_ids(history)
     return [_event(known, disputed, withdrawn, registries.catalogue) for known in history]
+
+
+def _replay_of(event: Document, steps: Sequence[DeadLetterStep]) -> str:
+    """The dead letter for which an event was put into the log again; empty where it came from its registry."""
+    name = f"{event['registry']}/{event['event']}"
+    return next((letter_name(step.topic, step.shard, step.record_offset) for step in steps if step.step == "put" and step.put_event == name), "")
 
 
 def _event(known: Known, disputed: set[tuple[str, str]], withdrawn: set[tuple[str, str]], catalogue: Mapping[str, FactSpec]) -> Document:
@@ -210,10 +237,44 @@ def trace_document(queries: Queries, registries: Registries, order: OrderRow, la
         file = f", in {answered.file_name}" if answered else ""
         text = f"{step.before} to {step.after}{reason}{file}"
         entries.append({"at": step.at, "what": step.step, "who": "bank" if answered else "lane", "text": text, "ident": step.cause})
+    entries += _letters_on_the_way(order, case, {f"{event['registry']}/{event['event']}" for event in said})
     document = order_document(order)
     if order.state == "held":
         document["hold"] = hold_document(order, case.steps, language)
     return {"order": document, "decision": decision, "way": sorted(entries, key=_place)}
+
+
+def _letters_on_the_way(order: OrderRow, case: Case, said: set[str]) -> list[Document]:
+    """The dead letters whose record told of the order's events or was an answer to it, and what people did with them."""
+    steps_of: dict[str, list[DeadLetterStep]] = {}
+    for step in case.letter_steps:
+        steps_of.setdefault(letter_name(step.topic, step.shard, step.record_offset), []).append(step)
+    records = {letter_name(letter.topic, letter.shard, letter.record_offset): letter for letter in case.dead_letters}
+    entries: list[Document] = []
+    for name in sorted({*steps_of, *records}):
+        steps, letter = steps_of.get(name, []), records.get(name)
+        told = any(step.put_event in said for step in steps)
+        if not told and not (letter is not None and _answers(order, [letter.record_value, *(step.put_value for step in steps)])):
+            continue
+        if letter is not None:
+            problem = letter_document(letter, ())["problems"][0]
+            entries.append({"at": letter.arrived_at, "what": "dead letter", "who": "lane", "text": problem, "ident": name})
+        for done in map(step_document, steps):
+            if done["step"] != "replay":
+                what = "replay" if done["step"] == "put" else "close"
+                entries.append({"at": done["at"], "what": what, "who": done["by"], "text": done["text"], "ident": name})
+    return entries
+
+
+def _answers(order: OrderRow, values: Sequence[bytes]) -> bool:
+    for value in values:
+        try:
+            answer = decode_answer(value)
+        except Malformed:
+            continue
+        if (answer.subject, answer.benefit, answer.period, answer.sequence) == (order.subject, order.benefit, order.period, order.sequence):
+            return True
+    return False
 
 
 _RANK = {"event": 0, "order": 1, "release": 2, "cancel": 2, "submission": 3, "send": 4}

@@ -43,13 +43,26 @@ INVARIANTS = (
     ),
     Invariant(
         "dispositions",
-        "every input record has exactly one disposition, every dead letter its row",
+        "every input record has exactly one disposition, every dead letter its row; a replayed one was put into the log once, a closed one has its reason",
         "SELECT coalesce(sum(end_offset - first_offset), 0) FROM frame",
         """
         SELECT format('%s shard %s: %s dead letters counted, %s kept', topic, shard, coalesce(f.counted, 0), coalesce(d.kept, 0)) FROM
             (SELECT topic, shard, sum(dead_letter) AS counted FROM frame GROUP BY topic, shard) AS f
             FULL JOIN (SELECT topic, shard, count(*) AS kept FROM dead_letter GROUP BY topic, shard) AS d USING (topic, shard)
         WHERE coalesce(f.counted, 0) <> coalesce(d.kept, 0)
+        UNION ALL
+        SELECT format('dead letter %s/%s/%s is %s: put into the log %s times, closed %s times', topic, shard, record_offset, coalesce(d.status, 'not there'),
+            coalesce(s.put, 0), coalesce(s.closed, 0)) FROM dead_letter AS d FULL JOIN (
+            SELECT topic, shard, record_offset, count(*) FILTER (WHERE step = 'put') AS put, count(*) FILTER (WHERE step = 'close') AS closed
+                FROM dead_letter_step GROUP BY 1, 2, 3
+        ) AS s USING (topic, shard, record_offset)
+        WHERE (coalesce(d.status, ''), coalesce(s.put, 0), coalesce(s.closed, 0)) NOT IN (('open', 0, 0), ('replayed', 1, 0), ('closed', 0, 1))
+        UNION ALL
+        SELECT format('dead letter %s/%s/%s: nobody said who did what with it, and why', topic, shard, record_offset) FROM dead_letter_step
+        WHERE person = '' OR reason = ''
+        UNION ALL
+        SELECT format('%s/%s/%s is the replay of %s dead letters', put_topic, put_shard, put_offset, count(*)) FROM dead_letter_step
+        WHERE step = 'put' AND put_topic <> '' GROUP BY put_topic, put_shard, put_offset HAVING count(*) > 1
         """,
     ),
     Invariant(

@@ -17,6 +17,7 @@ from sqlmodel import Session
 from pipeline.orders import Kind, State
 from pipeline.sharding import shard_of
 
+from .dead_letters import DeadLetterStep
 from .servers import Store
 from .sessions import EntitlementRow, OrderRow, StepRow, filtered, order_row, reachable, same_period, select, select_orders, session, step_row
 from .tables import (
@@ -57,6 +58,7 @@ class Case(NamedTuple):
     steps: list[StepRow]
     findings: list[Finding]
     dead_letters: list[DeadLetter]
+    letter_steps: list[DeadLetterStep]
 
 
 class HeldSum(NamedTuple):
@@ -216,6 +218,7 @@ class Queries:
             [step_row(step) for step in steps],
             list(here.exec(select(Finding).where(Finding.shard == shard, Finding.subject == subject).order_by(Finding.found_at))),
             self._all(select(DeadLetter).where(DeadLetter.record_key == subject.encode())),
+            self._all(self._steps_about(subject.encode())),
         )
 
     def rule_document(self, rule_id: int) -> RuleDocument | None:
@@ -327,6 +330,25 @@ class Queries:
         wanted = select(DeadLetter).where(DeadLetter.topic == topic, DeadLetter.shard == shard, DeadLetter.record_offset == offset)
         return self._of(shard).exec(wanted).first() if 0 <= shard < self._store.shards else None
 
+    def letter_steps(self, letters: Sequence[DeadLetter]) -> list[DeadLetterStep]:
+        """What people did with these dead letters, in order."""
+        place = tuple_(DeadLetterStep.topic, DeadLetterStep.shard, DeadLetterStep.record_offset)
+        wanted = [(letter.topic, letter.shard, letter.record_offset) for letter in letters]
+        return self._all(select(DeadLetterStep).where(place.in_(wanted)).order_by(place, DeadLetterStep.step_no)) if wanted else []
+
+    def put_at(self, topic: str, shard: int, offset: int) -> DeadLetterStep | None:
+        """The step that put the record of a place into the log for a dead letter; None where it came from its sender."""
+        put = (DeadLetterStep.step == "put", DeadLetterStep.put_topic == topic, DeadLetterStep.put_shard == shard, DeadLetterStep.put_offset == offset)
+        return next(iter(self._all(select(DeadLetterStep).where(*put))), None)
+
+    @staticmethod
+    def _steps_about(key: bytes) -> Any:
+        """Steps of letters with a key, and of letters for which a record with it was put."""
+        place = tuple_(DeadLetterStep.topic, DeadLetterStep.shard, DeadLetterStep.record_offset)
+        keyed = select(DeadLetter.topic, DeadLetter.shard, DeadLetter.record_offset).where(DeadLetter.record_key == key)
+        put = select(DeadLetterStep.topic, DeadLetterStep.shard, DeadLetterStep.record_offset).where(DeadLetterStep.put_key == key)
+        return select(DeadLetterStep).where(place.in_(keyed) | place.in_(put)).order_by(place, DeadLetterStep.step_no)
+
     def dead_letter_counts(self) -> dict[tuple[str, str], int]:
         """Dead letters by (topic, status)."""
         counts: dict[tuple[str, str], int] = defaultdict(int)
@@ -349,20 +371,6 @@ def queries_of(store: Store) -> Iterator[Queries]:
     """Queries, each server in the snapshot of the first of them; nothing can be written through them."""
     with reachable(), ExitStack() as stack:
         yield Queries(store, [stack.enter_context(session(url, READER)) for url in store.urls])
-
-
-def resolve_dead_letter(store: Store, letter: DeadLetter, status: str, resolution: str, at: datetime) -> bool:
-    """Marks an open dead letter as replayed or closed, and why; False where it is not open any more."""
-    with reachable(), session(store.url_of(letter.shard), "payout dead letters", writes=True) as writing:
-        wanted = select(DeadLetter).where(
-            DeadLetter.topic == letter.topic, DeadLetter.shard == letter.shard, DeadLetter.record_offset == letter.record_offset, DeadLetter.status == "open"
-        )
-        found = writing.exec(wanted.with_for_update()).first()
-        if found is None:
-            return False
-        found.status, found.resolution, found.resolved_at = status, resolution, at
-        writing.commit()
-        return True
 
 
 def snapshot(store: Store, ask: Callable[[Queries], T]) -> T:

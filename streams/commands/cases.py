@@ -84,7 +84,7 @@ def _tell_case(document: dict[str, Any], language: Language) -> None:
     say(tell("{subject} (shard {shard})", subject=document["subject"], shard=str(document["shard"])))
     heading(tell("What the registries said"))
     columns = [tell("registry"), tell("event"), tell("sequence"), tell("holds for"), tell("status"), tell("standing"), tell("facts")]
-    rows = [(e["registry"], e["event"], e["sequence"], _days(e, language), tell(e["status"]), tell(e["standing"]), _facts(e)) for e in document["facts"]]
+    rows = [(e["registry"], e["event"], e["sequence"], _days(e, language), tell(e["status"]), _standing(e, language), _facts(e)) for e in document["facts"]]
     say_table(columns, rows, right=(columns[2],))
     if document["decisions"]:
         heading(tell("Decisions"))
@@ -107,6 +107,9 @@ def _tell_case(document: dict[str, Any], language: Language) -> None:
         heading(tell("Dead letters with this key"))
         letters = [(letter["id"], letter["status"], letter["problems"][0]) for letter in document["dead_letters"]]
         say_table((tell("dead letter"), tell("status"), tell("problem")), letters)
+        for letter in document["dead_letters"]:
+            for step in letter["steps"]:
+                say(f"    {letter['id']} {instant(step['at'])}: {step['text']}")
 
 
 def _tell_order(order: dict[str, Any], language: Language) -> None:
@@ -120,6 +123,12 @@ def _tell_order(order: dict[str, Any], language: Language) -> None:
         say(language.tell("{order}: {kind} {amount} of {benefit} {period} for {subject}: {state}", **values))
     if "hold" in order:
         say(f"    {order['hold']['text']}")
+
+
+def _standing(event: dict[str, Any], language: Language) -> str:
+    """Whether it still holds, and the dead letter as whose replay it came."""
+    standing = language.tell(event["standing"])
+    return f"{standing} ({event['replay_of']})" if event["replay_of"] else standing
 
 
 def _days(event: dict[str, Any], language: Language) -> str:

@@ -1,24 +1,28 @@
-"""`payout dead-letters`: records that broke their contract: shown, put into the log again, or closed with a reason."""
+"""`payout dead-letters`: records that broke their contract: shown, put into the log again as they are or mended, or closed, by whom and why."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from .opening import asking, reading
-from .speaking import AsJson, instant, note, say, say_json, say_table
+from .speaking import AsJson, instant, note, progress_bar, say, say_json, say_table
 
 if TYPE_CHECKING:
     from connectors.store.queries import Queries
     from connectors.store.tables import DeadLetter
+    from streams.installation import Installation
 
 app = typer.Typer(help="Records that broke their contract.", no_args_is_help=True, rich_markup_mode=None)
 
 _ID = re.compile(r"([a-z.]+)/(\d{1,4})/(\d{1,18})")
+_NAMES = "Dead letters, as `payout dead-letters list` prints them."
 Letter = Annotated[str, typer.Argument(metavar="TOPIC/SHARD/OFFSET", help="A dead letter, as `payout dead-letters list` prints it.")]
+By = Annotated[str, typer.Option("--by", metavar="NAME", help="Who does this.")]
+Because = Annotated[str, typer.Option("--because", metavar="TEXT", help="Why; it is kept with the letter.")]
 
 
 @app.command("list")
@@ -28,13 +32,11 @@ def list_(
     limit: Annotated[int, typer.Option(min=1, help="How many to list.")] = 100,
     as_json: AsJson = False,
 ) -> None:
-    """Dead letters with their first problem."""
+    """Dead letters with their first problem, and what was done with them."""
     if status not in ("open", "replayed", "closed", "all"):
         raise typer.BadParameter(f"{status!r} is none of open, replayed, closed, all", param_hint="--status")
-    from streams.case import letter_document
-
     with asking(context) as (_, queries):
-        rows = [letter_document(letter) for letter in queries.dead_letters(None if status == "all" else status, limit)]
+        rows = _documents(queries, queries.dead_letters(None if status == "all" else status, limit))
     if as_json:
         say_json(rows)
     elif not rows:
@@ -49,19 +51,26 @@ def list_(
 
 @app.command()
 def show(context: typer.Context, letter: Letter, as_json: AsJson = False) -> None:
-    """A dead letter whole: its record, with what looks like an account masked, and all its problems."""
-    from streams.case import letter_document
+    """A dead letter whole: its record, with what looks like an account masked, all its problems, where it came from and what became of it."""
+    from streams.case import step_document
     from streams.logs import safe_text
 
     with asking(context) as (_, queries):
         found = _found(queries, letter)
-        document = {**letter_document(found), "record": safe_text(found.record_value.decode(errors="replace"))}
+        before = queries.put_at(found.topic, found.shard, found.record_offset)
+        document: dict[str, Any] = {
+            **_documents(queries, [found])[0],
+            "replay_of": None if before is None else step_document(before),
+            "record": safe_text(found.record_value.decode(errors="replace")),
+        }
     if as_json:
         say_json(document)
         return
     say(f"{document['id']}: {document['status']}, arrived {instant(document['arrived_at'])}, key {document['key']!r}")
-    if document["resolution"]:
-        say(f"{instant(document['resolved_at'])}: {document['resolution']}")
+    if before is not None:
+        say(f"it was put there for {document['replay_of']['letter']}, by {before.person}: {before.reason}")
+    for step in document["steps"]:
+        say(f"{instant(step['at'])} {step['text']}")
     for problem in document["problems"]:
         say(f"  {problem}")
     say(document["record"])
@@ -70,60 +79,109 @@ def show(context: typer.Context, letter: Letter, as_json: AsJson = False) -> Non
 @app.command()
 def replay(
     context: typer.Context,
-    letters: Annotated[
-        list[str] | None, typer.Argument(metavar="[TOPIC/SHARD/OFFSET]…", help="Dead letters, as `payout dead-letters list` prints them.")
-    ] = None,
+    by: By,
+    because: Because,
+    letters: Annotated[list[str] | None, typer.Argument(metavar="[TOPIC/SHARD/OFFSET]…", help=_NAMES)] = None,
     all_open: Annotated[bool, typer.Option("--all", help="Every open dead letter.")] = False,
+    mended: Annotated[Path | None, typer.Option("--with", metavar="FILE", help="Put the record in this file instead; for one dead letter.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Puts records into the log again as they are, after the registry document or the rules were mended."""
-    from connectors.store.queries import queries_of, resolve_dead_letter
+    """Puts records into the log again through the front door, as they came or mended. Exit code 2 if any still breaks its contract."""
+    from connectors.store.dead_letters import letter_name
+    from pipeline.problems import Malformed, Problem
+    from streams import dead_letters as dealing
+    from streams.log_access import reading as reading_log
+    from streams.log_access import writing
 
+    _said(by, because)
     if all_open == bool(letters):
         raise typer.BadParameter("name dead letters, or give --all", param_hint="TOPIC/SHARD/OFFSET")
-    replayed = []
+    record = None if mended is None else _record(mended, letters or [])
+    replayed: list[dict[str, str]] = []
+    refused: list[Problem] = []
     with reading(context) as installation:
-        with queries_of(installation.store) as queries:
-            chosen = queries.dead_letters() if all_open else [_open(queries, letter) for letter in letters or ()]
-        # First into the log, then marked: killed in between, the record comes twice, which changes nothing.
-        _append(installation.log_directory, chosen)
-        for found in chosen:
-            if resolve_dead_letter(installation.store, found, "replayed", "put into the log again", datetime.now(UTC)):
-                replayed.append(f"{found.topic}/{found.shard}/{found.record_offset}")
+        chosen = _chosen(installation, letters)
+        with writing(installation, "payout-dead-letters") as writer, reading_log(installation) as log, progress_bar("dead letters", unit="letters") as bar:
+            for done, found in enumerate(chosen):
+                bar(done, len(chosen))
+                name = letter_name(found.topic, found.shard, found.record_offset)
+                try:
+                    put = dealing.replay(installation, writer, log, found, by.strip(), because.strip(), record)
+                except dealing.NotOpen:
+                    continue  # somebody else was quicker
+                except Malformed as malformed:
+                    refused += [_placed(problem, name) for problem in malformed.problems]
+                    continue
+                replayed.append({"letter": name, "put_at": letter_name(put.topic, put.shard, put.offset)})
     if as_json:
-        say_json({"replayed": replayed})
+        say_json({"replayed": replayed, "refused": refused})
     else:
-        say(f"{len(replayed):,} put into the log again; they are taken by the next `payout run`")
+        for entry in replayed:
+            say(f"{entry['letter']} is put into the log again, at {entry['put_at']}")
+        note(f"payout: {len(replayed):,} of {len(chosen):,} put into the log again; they are taken like any other record")
+    for problem in refused:
+        note(f"payout: {problem}")
+    if refused:
+        raise typer.Exit(2)
 
 
 @app.command()
-def close(
-    context: typer.Context,
-    letter: Letter,
-    reason: Annotated[str, typer.Option("--reason", help="Why nothing more needs to be done with it.")],
-    as_json: AsJson = False,
-) -> None:
+def close(context: typer.Context, letter: Letter, by: By, because: Because, as_json: AsJson = False) -> None:
     """Closes a dead letter; its record stays."""
-    from connectors.store.queries import queries_of, resolve_dead_letter
+    from streams import dead_letters as dealing
 
-    if not reason.strip():
-        raise typer.BadParameter("say why it may be closed", param_hint="--reason")
+    _said(by, because)
     with reading(context) as installation:
-        with queries_of(installation.store) as queries:
-            found = _open(queries, letter)
-        resolve_dead_letter(installation.store, found, "closed", reason.strip(), datetime.now(UTC))
+        (found,) = _chosen(installation, [letter])
+        try:
+            dealing.close(installation, found, by.strip(), because.strip())
+        except dealing.NotOpen as error:
+            note(f"payout: {error}")
+            raise typer.Exit(1) from None
     if as_json:
         say_json({"closed": [letter]})
     else:
-        say(f"{letter} is closed: {reason.strip()}")
+        say(f"{letter} is closed: {because.strip()}")
 
 
-def _append(log_directory: Any, letters: list[DeadLetter]) -> None:
-    from connectors.segment_log import LogWriter
+def _said(by: str, because: str) -> None:
+    for option, text in (("--by", by), ("--because", because)):
+        if not text.strip() or len(text) > 1000:
+            raise typer.BadParameter("say who does this" if option == "--by" else "say why", param_hint=option)
 
-    with LogWriter(log_directory, fsync="close") as writer:
-        for letter in letters:
-            writer.append(letter.topic, letter.shard, [(letter.record_key, letter.record_value)])
+
+def _record(file: Path, letters: list[str]) -> bytes:
+    """The mended record: one line, or one JSON document over several."""
+    from pipeline.problems import Malformed, Problem
+
+    if len(letters) != 1:
+        raise typer.BadParameter("a mended record stands for one dead letter; name it", param_hint="--with")
+    try:
+        text = file.read_bytes().strip()
+    except OSError as error:
+        raise Malformed([Problem(str(file), f"cannot be read: {error.strerror}", "Name a file that holds the mended record.")]) from None
+    if not text:
+        raise Malformed([Problem(str(file), "is empty", "Name a file that holds the mended record.")])
+    return text
+
+
+def _chosen(installation: Installation, letters: list[str] | None) -> list[DeadLetter]:
+    from connectors.store.queries import queries_of
+
+    with queries_of(installation.store) as queries:
+        return [_open(queries, letter) for letter in letters] if letters else queries.dead_letters()
+
+
+def _placed(problem: Any, name: str) -> Any:
+    from msgspec.structs import replace
+
+    return replace(problem, place=name if not problem.place or problem.place == name else f"{name}: {problem.place}")
+
+
+def _documents(queries: Queries, letters: list[DeadLetter]) -> list[dict[str, Any]]:
+    from streams.case import letter_documents
+
+    return letter_documents(letters, queries.letter_steps(letters))
 
 
 def _found(queries: Queries, text: str) -> DeadLetter:
