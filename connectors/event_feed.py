@@ -107,13 +107,13 @@ def put_records(chunks: Iterable[tuple[str, Sequence[Record]]], log_directory: P
     put = 0
     with LogWriter(log_directory, fsync="close") as writer:
         for topic, records in chunks:
-            _append(writer, topic, shards, records)
+            append_by_key(writer, topic, shards, records)
             put += len(records)
             progress(len(records), sum(len(line) for _, line in records))
     return put
 
 
-def _append(writer: Writer, topic: str, shards: int, records: Iterable[Record]) -> None:
+def append_by_key(writer: Writer, topic: str, shards: int, records: Iterable[Record]) -> None:
     """Appends records of a topic, each to the partition of its key."""
     parts: dict[int, list[Record]] = {}
     for record in records:
@@ -159,7 +159,7 @@ class _Putting:
             by_topic.setdefault(topic, []).append(record)
         lines = size = 0
         for topic, records in by_topic.items():
-            _append(self._writer, topic, self._shards, records)
+            append_by_key(self._writer, topic, self._shards, records)
             self._result.topics[topic] = self._result.topics.get(topic, 0) + len(records)
             lines += len(records)
             size += sum([len(line) for _, line in records])

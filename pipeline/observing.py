@@ -158,6 +158,9 @@ OLDEST_HELD_AGE = _gauge("oldest_held_age_seconds", (), "Age of the oldest held 
 CLAIMS = _gauge("claims_minor", ("benefit", "currency"), "Money ordered beyond what is owed, standing as claims.", "How much was paid too much?", "minor units")
 DEAD_LETTERS_OPEN = _gauge("dead_letters_open", ("topic",), "Records set aside and not yet dealt with.", "What could not be read and waits for a person?")
 LAG = _gauge("lag_records", ("topic", "shard"), "Records in the log after the committed position.", "How far behind is each shard?")
+UNREAD = _gauge(
+    "unread_seconds", (), "How long this worker has not read a partition that it should; 0 while it reads all.", "Does Kafka answer every worker?", "seconds"
+)
 ACTIVATION_LEFT = _gauge(
     "activation_left", ("benefit",), "People already known whom the rules that stand have not decided yet.", "Is a new rule through, and for how many not yet?"
 )
@@ -187,11 +190,31 @@ LEDGER_IMBALANCE = _gauge(
 )
 BUILD_INFO = _gauge("build_info", ("version", "python"), "Always 1; the labels tell what runs.", "Which version runs here?")
 LAST_PROGRESS = _gauge("last_progress_timestamp_seconds", (), "Time of the last committed frame.", "When did anything last move?", "seconds since 1970-01-01")
+INGEST_REQUESTS = _counter(
+    "ingest_requests_total",
+    ("outcome",),
+    "Requests with events at the door, by how they were answered.",
+    "Do the registries get their events in, and what keeps them out?",
+    outcome=(
+        "accepted", "malformed", "unknown-token", "not-yours", "slow", "too-large", "unsupported", "busy", "full", "away",
+    ),
+)  # fmt: skip
+INGEST_EVENTS = _counter(
+    "ingest_events_total",
+    ("registry", "outcome"),
+    "Events at the door: kept in the log, or refused with the request they came in.",
+    "Who sends how much, and whose events are refused?",
+    outcome=("accepted", "refused"),
+)
+INGEST_PENDING = _gauge("ingest_pending_bytes", (), "Bytes of requests at the door that are not answered yet.", "Does the door fill up?", "bytes")
+INGEST_DURATION = _duration(
+    "ingest_duration_seconds", (), "Time from reading the events of a request to their being kept.", "How long does a registry wait for its answer?"
+)
 
 CATALOGUE: tuple[Metric, ...] = (
     EVENTS_CONSUMED, EVENTS_PROCESSED, FRAMES, FRAME_DURATION, STAGE_DURATION, DECISIONS, ORDERS_CREATED, ORDERS_CREATED_AMOUNT, ORDERS, ORDER_AMOUNT,
-    ORDERS_HELD, OLDEST_HELD_AGE, CLAIMS, DEAD_LETTERS_OPEN, LAG, ACTIVATION_LEFT, OUTBOX_PENDING, BANK_FILES, BANK_ANSWERS, STORE_TRANSACTION, STORE_RETRIES,
-    POSITION_CONFLICTS, LEDGER_IMBALANCE, BUILD_INFO, LAST_PROGRESS,
+    ORDERS_HELD, OLDEST_HELD_AGE, CLAIMS, DEAD_LETTERS_OPEN, LAG, UNREAD, ACTIVATION_LEFT, OUTBOX_PENDING, BANK_FILES, BANK_ANSWERS, STORE_TRANSACTION,
+    STORE_RETRIES, POSITION_CONFLICTS, LEDGER_IMBALANCE, BUILD_INFO, LAST_PROGRESS, INGEST_REQUESTS, INGEST_EVENTS, INGEST_PENDING, INGEST_DURATION,
 )  # fmt: skip
 """Every metric there is, in the order of the documentation."""
 

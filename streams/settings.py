@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Pydanti
 from pipeline.problems import Malformed, Problem, suggestion
 from pipeline.signatures import Approver, public_key
 
+from .ingest_settings import Ingest
 from .kafka_settings import Kafka
 
 PREFIX = "PAYOUT_"
@@ -33,6 +34,13 @@ SHIPPED = Path(__file__).resolve().parent.parent
 _PASSWORD = re.compile(r"(?P<head>//[^:/@\s]*:)[^@/\s]+(?=@)|(?P<key>password\s*=\s*)('[^']*'|\S+)", re.IGNORECASE)
 
 _CLUSTER = re.compile(r"_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_\w+)?)$")
+
+
+_NESTED = ("approvals", "bank", "kafka", "ingest")
+"""The tables of the settings file."""
+
+_FILES = (("kafka", "ca_file"), ("kafka", "cert_file"), ("kafka", "key_file"), ("ingest", "token_file"), ("ingest", "cert_file"), ("ingest", "key_file"))
+"""What in them is a path, which counts from the folder of the file."""
 
 
 def _words(value: object) -> object:
@@ -151,6 +159,7 @@ class Settings(BaseSettings):
     approvals: Approvals = Field(default=Approvals(), description="who lets a rule pay")
     bank: Bank = Field(default=Bank(), description="the bank")
     kafka: Kafka = Field(default=Kafka(), description="the Kafka cluster")
+    ingest: Ingest = Field(default=Ingest(), description="events over HTTP")
     tools: Path | None = Field(default=None, description="folder of programs that are fetched once, such as a broker; none: `tools` in the home")
     metrics_port: int | None = Field(default=None, ge=0, le=65535, description="port of /metrics; none: not served")
     metrics_host: str = Field(default="127.0.0.1", description="address on which /metrics is served")
@@ -245,7 +254,7 @@ def unused_variables(environ: Mapping[str, str]) -> list[Problem]:
 
     They are told, not refused: a cluster puts variables such as PAYOUT_SERVICE_HOST into every container by itself.
     """
-    known = {_variable(name) for name in (*_fields(Settings), "approvals", "bank", "kafka", "config", "approval_key")}
+    known = {_variable(name) for name in (*_fields(Settings), *_NESTED, "config", "approval_key")}
     unused = [name for name in sorted(environ) if name.startswith(PREFIX) and name not in known and not _CLUSTER.search(name)]
     return [Problem(name, "sets nothing", _mend(name, known)) for name in unused]
 
@@ -285,20 +294,26 @@ def _from_file(path: Path) -> dict[str, Any]:
         raise Malformed([Problem(str(path), f"not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}")]) from None
     except tomllib.TOMLDecodeError as error:
         raise Malformed([Problem(str(path), f"not TOML: {error}")]) from None
-    known = (*_fields(Settings), "approvals", "bank", "kafka")
+    known = (*_fields(Settings), *_NESTED)
     problems = [
         Problem(f"{path}: {name}", "unknown setting", _mend(name, known) or f"Known are {', '.join(known)}.", *_place(text, name))
         for name in _flat(document)
         if name not in known
+    ]
+    addresses = document.get("store_urls")
+    problems += [
+        Problem(f"{path}: store_urls", f"{masked_url(address)} holds a password", "Keep it in a password file and name that: ?passfile=/run/secrets/pgpass.")
+        for address in (addresses if isinstance(addresses, list) else [addresses])
+        if isinstance(address, str) and masked_url(address) != address
     ]
     if problems:
         raise Malformed(problems)
     for name in ("home", "registries", "locales", "tools"):
         if isinstance(document.get(name), str):
             document[name] = path.parent / document[name]
-    for name in ("ca_file", "cert_file", "key_file"):
-        if isinstance(kafka := document.get("kafka"), dict) and isinstance(kafka.get(name), str):
-            kafka[name] = path.parent / kafka[name]
+    for table, name in _FILES:
+        if isinstance(values := document.get(table), dict) and isinstance(values.get(name), str):
+            values[name] = path.parent / values[name]
     if isinstance(document.get("rules"), list):
         document["rules"] = [path.parent / rule if isinstance(rule, str) else rule for rule in document["rules"]]
     return document

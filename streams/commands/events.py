@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from .events_door import serve, token
 from .opening import settings_of, working
 from .speaking import AsJson, note, progress_bar, say, say_json
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from streams.installation import Installation
 
 app = typer.Typer(help="Brings registry events in.", no_args_is_help=True, rich_markup_mode=None)
+app.command()(serve)
+app.command()(token)
 
 
 @app.command()
