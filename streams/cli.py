@@ -48,13 +48,13 @@ ELSEWHERE = {
 """Commands whose modules are heavy: imported when they are called."""
 
 MALFORMED = "pipeline.problems.Malformed"
-AWAY = {"connectors.store.servers.StoreAway", "psycopg.OperationalError"}
+AWAY = {"connectors.store.connecting.StoreAway", "psycopg.OperationalError"}
 WORLD = {
     "connectors.broker_files.BrokerUnavailable", "connectors.kafka_cluster.KafkaAway", "streams.worker_holding.RecordsGone",
     "streams.worker_holding.Stuck", "streams.worker_topics.TopicsDiffer",
     "connectors.postgres_account.Unavailable", "connectors.log_reader.OffsetOutOfRange", "connectors.log_segment.LogCorrupt",
-    "connectors.segment_log.LogFailed", "connectors.segment_log.LogInUse", "connectors.store.frames.Replaced", "connectors.store.servers.StoreError",
-    "streams.runner.LaneFailed",
+    "connectors.segment_log.LogFailed", "connectors.segment_log.LogInUse", "connectors.store.frames.Replaced", "connectors.store.schema.StoreError",
+    "streams.runner.LaneFailed", "streams.replay.BeginningGone",
 }  # fmt: skip
 """Errors by name, since the modules of most of them are heavy and the one that raised it is there already."""
 

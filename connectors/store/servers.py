@@ -2,63 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.resources import files
+from collections.abc import Callable, Iterator, Sequence
 
-import psycopg
-from psycopg import Connection as Connection
-from psycopg import sql
-
-from . import wire
-
-Row = tuple[object, ...]
-
-
-class StoreError(RuntimeError):
-    """The store is not as it must be: what, where and how to mend it."""
-
-
-class StoreAway(RuntimeError):
-    """The store did not answer: retryable. Whether the last commit reached it, the position tells."""
-
-
-@contextmanager
-def away() -> Iterator[None]:
-    """Tells a store that is away from one that refuses."""
-    try:
-        yield
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise StoreAway(f"{type(error).__name__}: {error}") from error
-
-
-_SESSION = {
-    # A frame joins its few thousand keys with large tables. Without statistics on the keys the planner would hash the whole
-    # table; the primary key is right for every query of a lane (measured: 3 instead of 25-30 microseconds a row).
-    "enable_hashjoin": "off",
-    "enable_mergejoin": "off",
-    "enable_seqscan": "off",
-    "plan_cache_mode": "force_generic_plan",
-    "lock_timeout": "10s",
-    "idle_in_transaction_session_timeout": "30s",
-}
-
-
-def connect(url: str, application_name: str, *, lane: bool = False) -> Connection[Row]:
-    """A connection in autocommit mode; transactions are opened where they are meant. `lane` sets the planner for frames."""
-    with away():
-        connection = psycopg.connect(url, autocommit=True, application_name=application_name, connect_timeout=10)
-        wire.register(connection)
-        if lane:
-            for name, value in _SESSION.items():
-                connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(name), sql.Literal(value)))
-    return connection
-
-
-def migrations() -> list[tuple[int, str]]:
-    """The numbered migrations of this version, in order."""
-    found = [entry for entry in files(__package__).joinpath("migrations").iterdir() if entry.name.endswith(".sql")]
-    return sorted((int(entry.name[:4]), entry.read_text()) for entry in found)
+from . import schema
+from .connecting import Connection as Connection
+from .connecting import StoreAway as StoreAway
+from .connecting import Use, check_server, dangers, place_of
+from .connecting import away as away
+from .connecting import connect as connect
+from .schema import Row as Row
+from .schema import StoreError as StoreError
 
 
 class Store:
@@ -86,10 +39,11 @@ class Store:
 
     @classmethod
     def open(cls, urls: Sequence[str]) -> Store:
-        """A provisioned store; StoreError where it is not, or its schema is not this version's."""
-        with connect(urls[0], "payout store") as connection:
-            if _version(connection) != migrations()[-1][0]:
-                raise StoreError(f"the store's schema is version {_version(connection)}, this program needs {migrations()[-1][0]}: run `payout store migrate`")
+        """A provisioned store; StoreError where it is not, or where this program may not work with it."""
+        with cls._reached(0, urls[0]) as connection:
+            place = _place(0, connection)
+            check_server(connection, place)
+            schema.check_version(connection, place)
             row = connection.execute("SELECT value FROM store_info WHERE name = 'shards'").fetchone()
         if row is None:
             raise StoreError("the store is not provisioned: run `payout store init`")
@@ -98,38 +52,53 @@ class Store:
         return store
 
     def check(self) -> None:
-        """StoreError unless every server knows its place and the schema is this version's."""
+        """StoreError unless every server knows its place and this program may work with its schema; StoreAway names the server that is away."""
         for index, url in enumerate(self.urls):
-            with connect(url, "payout store") as connection:
-                if _version(connection) != migrations()[-1][0]:
-                    raise StoreError(f"server {index} has schema version {_version(connection)}, needed is {migrations()[-1][0]}: run `payout store migrate`")
+            with self._reached(index, url) as connection:
+                place = _place(index, connection)
+                check_server(connection, place)
+                schema.check_version(connection, place)
                 self._agree(connection, {"shards": str(self.shards), "servers": str(len(self.urls)), "server": str(index)}, url)
+
+    def dangers(self) -> list[str]:
+        """What of the servers endangers money."""
+        found = []
+        for index, url in enumerate(self.urls):
+            with self._reached(index, url) as connection:
+                found += dangers(connection, _place(index, connection))
+        return found
+
+    def away(self) -> list[str]:
+        """The servers that do not answer, each with what was tried."""
+        silent = []
+        for index, url in enumerate(self.urls):
+            try:
+                self._reached(index, url).close()
+            except StoreAway as error:
+                silent.append(str(error))
+        return silent
 
     @staticmethod
     def _agree(connection: Connection[Row], want: dict[str, str], url: str) -> None:
         have = {str(name): str(value) for name, value in connection.execute("SELECT name, value FROM store_info")}
         for name, value in want.items():
             if have.get(name) != value:
-                place = connection.info.dbname + "@" + (connection.info.host or "local socket")
                 raise StoreError(
-                    f"store {place}: it was provisioned with {name} = {have.get(name)}, now {value} is asked for; "
+                    f"store {place_of(connection)}: it was provisioned with {name} = {have.get(name)}, now {value} is asked for; "
                     "the number and order of servers and shards is fixed, export and replay into a new store to change it"
                 )
 
-    def migrate(self) -> list[tuple[int, int]]:
-        """Brings every server to this version's schema; gives (server, version) for each migration that ran."""
+    def migrate(self, waiting: Callable[[int], None] = lambda server: None) -> list[tuple[int, int]]:
+        """Brings every server to this version's schema; gives (server, version) for each migration that ran.
+
+        Two processes may start at once: `waiting` is told to the second, with the server.
+        """
         ran: list[tuple[int, int]] = []
         for index, url in enumerate(self.urls):
-            with connect(url, "payout migrate") as connection, connection.transaction():
-                # Two processes may start at once; the second waits here and finds nothing to do.
-                connection.execute("SELECT pg_advisory_xact_lock(7261001)")
-                connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version integer PRIMARY KEY, migrated_at timestamptz NOT NULL DEFAULT now())")
-                have = _version(connection)
-                for version, script in migrations():
-                    if version > have:
-                        connection.execute(script.encode())
-                        connection.execute("INSERT INTO schema_version (version) VALUES (%s)", (version,))
-                        ran.append((index, version))
+            with self._reached(index, url, "payout migrate", Use.MIGRATE) as connection:
+                place = _place(index, connection)
+                check_server(connection, place)
+                ran += [(index, version) for version in schema.migrate(connection, place, waiting=lambda index=index: waiting(index))]  # type: ignore[misc]
         return ran
 
     def shards_of(self, server: int) -> range:
@@ -142,14 +111,17 @@ class Store:
 
     def servers(self, application_name: str) -> Iterator[Connection[Row]]:
         """A connection to each server in turn, for queries over all of them."""
-        for url in self.urls:
-            with connect(url, application_name) as connection:
+        for index, url in enumerate(self.urls):
+            with self._reached(index, url, application_name, Use.READ) as connection:
                 yield connection
 
+    @staticmethod
+    def _reached(index: int, url: str, application_name: str = "payout store", use: Use = Use.WORK) -> Connection[Row]:
+        try:
+            return connect(url, application_name, use=use)
+        except StoreAway as error:
+            raise StoreAway(f"server {index}: {error}") from error
 
-def _version(connection: Connection[Row]) -> int:
-    row = connection.execute("SELECT to_regclass('schema_version')").fetchone()
-    if row is None or row[0] is None:
-        return 0
-    row = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
-    return int(str(row[0])) if row else 0
+
+def _place(index: int, connection: Connection[Row]) -> str:
+    return f"server {index} ({place_of(connection)})"

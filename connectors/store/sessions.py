@@ -15,7 +15,7 @@ from sqlmodel import Session
 
 from pipeline.orders import Kind, State, order_text
 
-from .servers import StoreAway, away
+from .connecting import StoreAway, Use, away, limit, parameters
 from .tables import BenefitPeriod, Entitlement, OrderHistory, PaymentOrder, Transfer
 
 select: Callable[..., Any] = sqlmodel.select
@@ -112,10 +112,13 @@ def step_row(step: OrderHistory) -> StepRow:
 
 def session(url: str, name: str, *, writes: bool = False) -> Session:
     """A session on one server: a snapshot from its first query on, in which nothing can be written unless asked for."""
-    options = "" if writes else "-c default_transaction_read_only=on"
 
     def connection() -> psycopg.Connection[Any]:
-        return psycopg.connect(url, application_name=name, connect_timeout=10, options=options)
+        made = psycopg.connect(**parameters(url, name))
+        limit(made, Use.WORK if writes else Use.READ)
+        made.execute("SELECT set_config('default_transaction_read_only', %s, false)", ("off" if writes else "on",))
+        made.commit()
+        return made
 
     return Session(create_engine("postgresql+psycopg://", creator=connection, poolclass=NullPool, isolation_level="REPEATABLE READ"))
 

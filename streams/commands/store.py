@@ -27,12 +27,12 @@ def init(context: typer.Context) -> None:
 
 @app.command()
 def migrate(context: typer.Context) -> None:
-    """Brings the store's schema to this version."""
+    """Brings the store's schema to this version, server by server; who comes second waits for the first."""
     from connectors.store.servers import Store
 
     settings = settings_of(context)
     with _urls(settings) as urls:
-        ran = Store(urls, settings.shards).migrate()
+        ran = Store(urls, settings.shards).migrate(lambda server: note(f"payout: server {server} is being migrated by another process, waiting for it"))
     for server, version in ran:
         say(f"server {server}: migrated to version {version}")
     if not ran:
@@ -41,20 +41,30 @@ def migrate(context: typer.Context) -> None:
 
 @app.command()
 def check(context: typer.Context, as_json: AsJson = False) -> None:
-    """Whether the store is provisioned, of this version, and every server in its place; exit code 1 if not."""
-    from connectors.store.servers import Store, StoreError
+    """Whether every server of the store is in its place, fit for this version and safe for money; exit code 1 if not, 3 if one is away."""
+    from connectors.store.servers import Store, StoreAway, StoreError
 
+    problems: list[str] = []
+    away: list[str] = []
     with _urls(settings_of(context)) as urls:
+        store = Store(urls, 0)
         try:
             store = Store.open(urls)
         except StoreError as error:
-            if as_json:
-                say_json({"ok": False, "problem": str(error)})
-            note(f"payout: {error}")
-            raise typer.Exit(1) from None
+            problems.append(str(error))
+        except StoreAway:
+            away = store.away()
+        if not away:
+            problems += store.dangers()
     if as_json:
-        say_json({"ok": True, "shards": store.shards, "servers": len(urls)})
-    else:
+        say_json({"ok": not problems and not away, "shards": store.shards, "servers": len(urls), "problems": problems, "away": away})
+    for problem in problems:
+        note(f"payout: {problem}")
+    if away:
+        raise StoreAway("; ".join(away))
+    if problems:
+        raise typer.Exit(1)
+    if not as_json:
         say(f"the store is well: {store.shards} shards on {len(urls)} server{'s' if len(urls) > 1 else ''}")
 
 
