@@ -1,0 +1,116 @@
+"""What must be true when a history has come to rest: the audit, the undisturbed run, the published orders, the bank's journal."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from connectors.sandbox_bank import journal_path, read_journal
+from pipeline.observing import Silent
+from pipeline.receipts import decode_released
+from streams.audit import Digest, audit, digest_of
+from streams.installation import Installation
+from streams.lane import Lane
+from streams.topics import ORDERS, registry_topics
+
+from .ground import Ground
+from .registry import Said, placed
+from .world import World
+
+
+class NotAsItMustBe(AssertionError):
+    """A history did not end as it must."""
+
+
+def compared(ground: Ground, world: World) -> list[str]:
+    """Everything that is not as it must be."""
+    installation = world.site.installation
+    journal = journal_path(installation.settings.home)
+    found = audit(installation, journal=journal if journal.exists() else None)
+    problems = [f"{check.id}: {check.name}: {check.violations} of {check.checked}: {check.examples}" for check in found.checks if not check.ok]
+    digest, dead_letters = undisturbed(ground, world)
+    problems += [f"{name}: {ours} here, {theirs} undisturbed" for name, ours, theirs in _pairs(found.digest, digest) if ours != theirs]
+    problems += published(world)
+    problems += answered(installation)
+    if journal.exists():
+        problems += paid(world)
+    ours = dead(installation)
+    if ours != dead_letters:
+        problems.append(f"{ours} records of registries are dead letters here, {dead_letters} undisturbed")
+    return problems
+
+
+def _pairs(ours: Digest, theirs: Digest) -> list[tuple[str, str, str]]:
+    return [("facts", ours.facts, theirs.facts), ("owed", ours.owed, theirs.owed)]
+
+
+def undisturbed(ground: Ground, world: World) -> tuple[Digest, int]:
+    """What one lane makes of the same records under the rules that stand in the end: (digest, dead letters)."""
+    site, said = ground.undisturbed, said_by_registries(world)
+    site.clear()
+    installation, records = site.installation, placed(said, 1)
+    topics = installation.topics
+    lane = Lane.take_over(
+        site.connection("undisturbed", 0, lane=True), 0, "undisturbed", topics,
+        registries=installation.registries, policy=installation.policy, observer=Silent(), today=world.today,
+    )  # fmt: skip
+    lane.stand(world.site.installation.standing_rules(installation.store, world.today()), ())
+    for topic in topics:
+        if (topic, 0) in records:
+            lane.take(topic, 0, records[topic, 0])
+    return digest_of(site.installation), dead(site.installation)
+
+
+def said_by_registries(world: World) -> list[Said]:
+    """Every record of registries that is in the log, however often."""
+    installation = world.site.installation
+    return [
+        Said(topic, key, value)
+        for topic in registry_topics(installation.registries)
+        for shard in range(installation.store.shards)
+        for key, value in zip(*world.reader(topic, shard).read(0, 100_000)[1:3], strict=True)
+    ]
+
+
+def dead(installation: Installation) -> int:
+    """How many records of registries are dead letters."""
+    topics, query = list(registry_topics(installation.registries)), "SELECT count(*) FROM dead_letter WHERE topic = ANY(%s)"
+    return sum(int(str(row[0])) for connection in installation.store.servers("payout simulation") for row in connection.execute(query, (topics,)))
+
+
+def published(world: World) -> list[str]:
+    """Every released order of a shard is published, the first time in its turn, and each time with the same words."""
+    problems = []
+    for connection in world.site.installation.store.servers("payout simulation"):
+        for shard, released in connection.execute("SELECT shard, release_seq FROM lane ORDER BY shard"):
+            seen: dict[int, bytes] = {}
+            for value in world.reader(ORDERS, int(str(shard))).read(0, 100_000).values:
+                seq = decode_released(value).release_seq
+                if seq > len(seen) + 1:
+                    problems.append(f"shard {shard}: released order {seq} was published when {len(seen) + 1} was to come")
+                if seen.setdefault(seq, value) != value:
+                    problems.append(f"shard {shard}: released order {seq} was published with other words")
+            if len(seen) != released:
+                problems.append(f"shard {shard}: {released} orders were released, {len(seen)} published")
+    return problems
+
+
+def answered(installation: Installation) -> list[str]:
+    """Nothing waits: no released order without its answer, no submission that is not put out, no file at the door."""
+    problems = [f"{path.name} was left in bank/in" for path in (installation.bank_directory / "in").glob("*.xml")]
+    for connection in installation.store.servers("payout simulation"):
+        row = connection.execute(
+            "SELECT (SELECT count(*) FROM payment_order WHERE state IN (2, 3, 4, 8)), (SELECT count(*) FROM submission WHERE NOT written),"
+            " (SELECT count(*) FROM bank_file WHERE outcome <> 'read'), (SELECT count(*) FROM finding WHERE kind = 'answer_to_unknown_order')"
+        ).fetchone()
+        assert row is not None, "counts give a row"
+        words = ("orders unanswered by the bank", "submissions not written", "files of the bank refused", "answers that concern nobody")
+        problems += [f"{count} {what}" for count, what in zip(row, words, strict=True) if count]
+    return problems
+
+
+def paid(world: World) -> list[str]:
+    """The bank has done each order once, and has been asked for none twice."""
+    movements = read_journal(journal_path(world.site.installation.settings.home))
+    counted = Counter((movement.end_to_end_id, movement.outcome) for movement in movements)
+    problems = [f"the journal has {identity} {outcome} {times} times" for (identity, outcome), times in counted.items() if times > 1]
+    return problems + [f"{movement.end_to_end_id} came twice" for movement in movements if movement.reason in ("AM05", "DU01", "DU04")]

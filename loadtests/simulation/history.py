@@ -1,0 +1,206 @@
+"""A history: a seeded scheduler lets one actor after the other take a step, then everything heals, and what came of it is looked at."""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from random import Random
+
+import tenacity.nap
+
+from connectors.failpoints import heard_by
+
+from .checks import NotAsItMustBe, compared
+from .ground import SHAPES, Ground
+from .others import Bank, Desk, Office, Registry, Relaying
+from .registry import People
+from .workers import Worker, stands
+from .world import Activity, Actor, Fault, Killed, World
+
+STEPS = (15, 50)
+ROUNDS = 300
+"""How many rounds of everybody a healed history may take until nothing is left to do."""
+
+FAULT_SHARE = 0.3
+POINTS = 14
+"""A fault comes at one of the first so many points of a step."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a history: its trace, how often which fault happened, and what is not as it must be."""
+
+    seed: int
+    steps: int
+    trace: tuple[str, ...]
+    faults: Counter[str]
+    problems: tuple[str, ...]
+
+
+class History:
+    """Everything that happens by one seed."""
+
+    def __init__(self, ground: Ground, seed: int, steps: int | None = None) -> None:
+        self.ground, self.seed = ground, seed
+        self.chance = Random(seed)
+        shape = self.chance.choice(SHAPES)
+        drawn = self.chance.randint(*STEPS)
+        self.steps = drawn if steps is None else min(steps, drawn)
+        self.world = World(ground.site(shape), self.chance)
+        self.world.others = self._others
+        people = People(self.chance, self.chance.randint(3, 12))
+        self.registry = Registry(self.world, people.said)
+        standing, kafka = stands(self.world.site.installation, lambda: self.office.entries), self.chance.random() < 0.5
+        self.workers = [Worker(self.world, f"worker {letter}", standing, kafka=kafka) for letter in "abc"[: self.chance.randint(1, 3)]]
+        self.relays = [Relaying(self.world, f"relay {number}") for number in (1, 2)]
+        self.desk, self.bank, self.office = Desk(self.world), Bank(self.world, seed), Office(self.world, ground.documents)
+        self.world.say(f"seed {seed}: {shape.shards} shards on {shape.servers} servers, {len(people.said)} records, {len(self.workers)} workers")
+
+    # One step.
+
+    def _choices(self) -> Iterator[tuple[float, Actor, str, Callable[[], object]]]:
+        """(weight, who, what, how) of everything that can happen next."""
+        chance, shards = self.chance, range(self.world.site.installation.store.shards)
+        if not self.registry.done:
+            yield 8, self.registry, "sends", lambda: self.registry.sends(chance.randint(1, 8))
+        for worker in self.workers:
+            taken = [shard for shard in shards if chance.random() < 0.7] or [chance.choice(shards)]
+            yield 3 if worker.lanes is None else 0.7, worker, "claims", lambda worker=worker, taken=taken: self._claimed(worker, taken)  # type: ignore[misc]
+            if worker.lanes is not None:
+                yield 8, worker, "takes", lambda worker=worker: self._taken(worker)  # type: ignore[misc]
+                yield 1.5, worker, "looks", worker.looks
+        for relay in self.relays:
+            yield 2, relay, "publishes", relay.publishes
+        yield 2, self.desk, "submits", self.desk.submits
+        yield 2, self.desk, "receives", self.desk.receives
+        yield 2, self.bank, "handles", self.bank.handles
+        yield 0.7, self.bank, "says again", self.bank.repeats
+        yield 1.0 if self.office.active else 6.0, self.office, "decides", self.office.decides
+        yield 1, Passing(), "passes", self._day
+
+    def _claimed(self, worker: Worker, shards: list[int]) -> str:
+        worker.claims(shards, [other for other in self.workers if other is not worker], self.world.activities)
+        return ""
+
+    def _taken(self, worker: Worker) -> str:
+        return f"{worker.takes()}, is at {worker.where()}"
+
+    def _day(self) -> str:
+        self.world.now += timedelta(hours=self.chance.choice((1, 8, 24)))
+        return f"to {self.world.now:%d %H:%M:%S}"
+
+    def step(self) -> None:
+        """One actor takes a step."""
+        busy = {activity.actor.name for activity in self.world.activities}
+        choices = [choice for choice in self._choices() if choice[1].name not in busy]
+        _, actor, what, how = self.chance.choices(choices, weights=[weight for weight, _, _, _ in choices])[0]
+        fault = self.chance.choice(list(Fault)) if self.chance.random() < FAULT_SHARE else None
+        self.acts(actor, what, how, Activity(actor, fault, self.chance.randint(1, POINTS)))
+
+    def acts(self, actor: Actor, what: str, how: Callable[[], object], activity: Activity) -> object:
+        """An actor takes this step, and perhaps does not survive it."""
+        self.world.say(f"{actor.name} {what}")
+        self.world.activities.append(activity)
+        done: object = None
+        try:
+            done = how()
+            if done not in ("", None, 0):
+                self.world.say(f"= {done}")
+        except Killed:
+            dies = getattr(actor, "dies", None)
+            if dies is not None:
+                dies()
+        finally:
+            self.world.activities.pop()
+        return done
+
+    def _others(self, steps: int) -> None:
+        for _ in range(steps):
+            if len(self.world.activities) > 4:
+                return
+            self.step()
+
+    # The whole.
+
+    def run(self) -> Outcome:
+        """Takes the steps, heals, and looks."""
+        problems: list[str] = []
+        with heard_by(self.world.passes), _waiting(self.world):
+            try:
+                for _ in range(self.steps):
+                    self.step()
+                self._heal()
+                problems = compared(self.ground, self.world)
+            except NotAsItMustBe as found:
+                problems.append(str(found))
+            except Exception as error:
+                problems.append("".join(traceback.format_exception(error)))
+            finally:
+                self._end()
+        return Outcome(self.seed, self.steps, tuple(self.world.trace), self.world.faults, tuple(problems))
+
+    def _heal(self) -> None:
+        """Nothing goes wrong any more; one worker has everything, and everybody works until nothing is left to do."""
+        world = self.world
+        world.say("everything heals")
+        world.healing = True
+        while not self.registry.done:
+            self.registry.sends(1000)
+        while not self.office.active:
+            self.office.decides()
+        for worker in self.workers:
+            worker.dies()
+        self.bank.dies()
+        last = self.workers[0]
+        last.claims(range(world.site.installation.store.shards), (), ())
+        last.looks()
+        for _ in range(ROUNDS):
+            took = last.takes()
+            done = took + sum(relay.publishes() for relay in self.relays) + self.desk.submits() + self.bank.handles() + self.desk.receives()
+            if not done:
+                break
+        else:
+            raise NotAsItMustBe(f"no rest after {ROUNDS} rounds")
+        world.say(f"rests at {last.where()}")
+
+    def _end(self) -> None:
+        for worker in self.workers:
+            worker.dies()
+        for other in (*self.relays, self.desk):
+            other.ends()
+        self.bank.dies()
+        self.world.log.close()
+
+
+class Passing:
+    """Time."""
+
+    name = "time"
+
+    def cut(self) -> None:
+        """Nothing is connected to it."""
+
+
+class _Naps:
+    """Where retries wait: no time of the machine passes, others go on."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def sleep(self, seconds: float) -> None:
+        """Waits."""
+        self._world.slept()
+
+
+@contextmanager
+def _waiting(world: World) -> Iterator[None]:
+    clock = tenacity.nap.time
+    tenacity.nap.time = _Naps(world)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        tenacity.nap.time = clock

@@ -1,0 +1,180 @@
+"""Workers of a history: real lanes over some shards, which claim, take frames, lose connections, die, and go on as zombies."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+from collections.abc import Callable, Iterable, Mapping
+from datetime import date
+from typing import Any
+
+from connectors.segment_log import Frame, LogReader
+from connectors.store.frames import Replaced
+from connectors.store.servers import Connection, Row
+from pipeline.observing import Silent
+from pipeline.standing import Standing
+from streams.installation import Installation
+from streams.lanes import Lanes
+from streams.worker_shard import Fetched, OutOfOrder
+
+from .world import INSIDE, Activity, World
+
+FRAMES = (1, 2, 3, 5, 8, 50)
+
+
+def cut(connection: Connection[Row]) -> None:
+    """Ends a connection as a network does: whoever uses it next is told."""
+    if not connection.closed:
+        with socket.socket(fileno=os.dup(connection.fileno())) as line:
+            line.shutdown(socket.SHUT_RDWR)
+
+
+class Record:
+    """A record as a Kafka client gives it."""
+
+    def __init__(self, offset: int, key: bytes, value: bytes) -> None:
+        self.offset, self.key, self.value = offset, key, value
+
+
+class Embedded:
+    """A lane's reader of the embedded log, which gives frames of any size."""
+
+    def __init__(self, world: World, log: LogReader) -> None:
+        self._world, self._log = world, log
+
+    def read(self, offset: int, max_records: int) -> Frame:
+        """The next records."""
+        return self._log.read(offset, min(max_records, self._world.chance.choice(FRAMES)))
+
+
+class Consumed:
+    """A lane's reader of what a consumer fetched: some of it twice, and now and then not what comes next."""
+
+    def __init__(self, world: World, log: LogReader) -> None:
+        self._world, self._log = world, log
+        self._fetched = Fetched()
+        self._next = 0
+
+    def restart(self, offset: int) -> None:
+        """The consumer goes to the position that the claim gave."""
+        self._fetched.restart(offset)
+        self._next = offset
+
+    def read(self, offset: int, max_records: int) -> Frame:
+        """What is at hand, after a fetch."""
+        self._fetch()
+        return self._fetched.read(offset, min(max_records, self._world.chance.choice(FRAMES)))
+
+    def _fetch(self) -> None:
+        chance, end = self._world.chance, self._log.end_offset()
+        begin = self._next
+        if not self._world.healing and chance.random() < 0.2:
+            begin = min(end, max(0, begin + chance.choice((-4, -2, -1, 1, 2, 4))))
+        frame = self._log.read(begin, chance.choice(FRAMES))
+        records = [Record(begin + index, key, value) for index, (key, value) in enumerate(zip(frame.keys, frame.values, strict=True))]
+        try:
+            self._fetched.put(records, end)
+            self._next = max(self._next, frame.next_offset)
+        except OutOfOrder as gap:
+            self._world.faults["records fetched that do not follow"] += 1
+            self._next = gap.offset
+
+
+class SimulatedLanes(Lanes):
+    """Lanes that look at rules and calendar when the history says so, and whose connections can be cut."""
+
+    def step(self) -> int:
+        """A step without a look by the clock of the machine."""
+        self._looked = math.inf
+        return super().step()
+
+    def connections(self) -> Iterable[Connection[Row]]:
+        """Every connection."""
+        own = [lane.connection for lane in self._lanes.values()]
+        return {id(connection): connection for connection in [*own, *([self._rule_log] if self._rule_log else [])]}.values()
+
+
+Stands = Callable[[date], list[Standing]]
+
+
+class Worker:
+    """One process of lanes."""
+
+    def __init__(self, world: World, name: str, standing: Stands, *, kafka: bool) -> None:
+        self._world, self.name, self._standing, self._kafka = world, name, standing, kafka
+        self.shards: tuple[int, ...] = ()
+        self.lanes: SimulatedLanes | None = None
+
+    def cut(self) -> None:
+        """Its connections are gone."""
+        for connection in self.lanes.connections() if self.lanes is not None else ():
+            cut(connection)
+
+    def dies(self) -> None:
+        """The process is gone."""
+        if self.lanes is not None:
+            self.cut()
+            self.lanes.close()
+        self.lanes, self.shards = None, ()
+
+    def claims(self, shards: Iterable[int], others: Iterable[Worker], activities: Iterable[Activity]) -> None:
+        """Takes shards over. Who stands inside a transaction there and does not move is shut out first."""
+        self.dies()
+        self.shards = tuple(sorted(shards))
+        for other in others:
+            at = next((activity.at for activity in activities if activity.actor is other), "")
+            if at in INSIDE and set(other.shards) & set(self.shards):
+                self._world.say(f"{other.name} is evicted")
+                self._world.faults["evicted inside its transaction"] += 1
+                other.cut()
+        installation = self._world.site.installation
+        readers = {(topic, shard): self._reader(topic, shard) for topic in installation.topics for shard in self.shards}
+        self.lanes = SimulatedLanes(installation, self._standing, self.shards, Silent(), self._world.today, readers)
+        self.lanes.patient_claim()
+        for place, offset in self.lanes.positions.items():
+            reader = readers[place]
+            if isinstance(reader, Consumed):
+                reader.restart(offset)
+        self._world.say(f"{self.name} has shards {','.join(map(str, self.shards))} at {self.where()}")
+
+    def _reader(self, topic: str, shard: int) -> Embedded | Consumed:
+        log = self._world.reader(topic, shard)
+        return Consumed(self._world, log) if self._kafka else Embedded(self._world, log)
+
+    def takes(self) -> int:
+        """A step of its lanes; gives how much it was."""
+        return self._led(lambda lanes: lanes.patient_step())
+
+    def looks(self) -> None:
+        """Follows the log of rules and the calendar."""
+        self._led(lambda lanes: lanes.look())
+
+    def _led(self, work: Callable[[SimulatedLanes], Any]) -> int:
+        if self.lanes is None:
+            return 0
+        try:
+            return int(work(self.lanes) or 0)
+        except Replaced as replaced:
+            self._world.faults["a zombie was refused"] += 1
+            self._world.say(f"{self.name} is replaced: {replaced}")
+            self.dies()
+            return 0
+
+    def where(self) -> str:
+        """Its positions, those that are not the beginning."""
+        positions: Mapping[tuple[str, int], int] = self.lanes.positions if self.lanes is not None else {}
+        return " ".join(f"{topic.rpartition('.')[2]}/{shard}:{offset}" for (topic, shard), offset in sorted(positions.items()) if offset) or "the beginning"
+
+
+def stands(installation: Installation, entries: Callable[[], int]) -> Stands:
+    """The rules that stand, read once for each length of the log and day: in a history nothing else changes them."""
+    known: dict[tuple[int, date], list[Standing]] = {}
+
+    def standing(today: date) -> list[Standing]:
+        key = entries(), today
+        if key not in known:
+            known[key] = installation.standing(today)
+        return known[key]
+
+    return standing

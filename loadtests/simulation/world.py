@@ -1,0 +1,139 @@
+"""The world of a history: its chance, its clock, its trace, and what happens to whoever passes a point at which something may go wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from enum import StrEnum
+from random import Random
+from typing import Protocol
+
+from connectors.kafka_cluster import KafkaAway
+from connectors.log_batch import Record
+from connectors.segment_log import LogReader, LogWriter
+from connectors.store.servers import StoreAway
+
+from .ground import BEGIN, Site
+
+LOG_BEGINS, LOG_ENDS = "log_append_begins", "log_append_ends"
+"""Points of the world itself: the log is about to take records, and has taken them."""
+
+OF_THE_LOG = frozenset({"log_written", "log_rolled"})
+"""Points inside the log's own process, which lives on here."""
+
+ANSWERED = frozenset(
+    {"claimed", "after_commit", "activation_begun", "activation_after_commit", "relay_marked", "bank_prepared", "bank_submitted", "bank_answers_taken"}
+)
+"""Points right after the store has committed something: a connection that is lost there takes the answer along."""
+
+INSIDE = frozenset({"after_fold", "before_commit", "activation_before_commit"})
+"""Points inside a lane's transaction, which keeps the row of its shard locked."""
+
+
+class Fault(StrEnum):
+    """What may happen at a point."""
+
+    KILL = "killed"
+    CUT = "cut off"
+    PAUSE = "paused"
+
+
+class Killed(BaseException):
+    """The process of an actor ended here."""
+
+
+class Actor(Protocol):
+    """Whoever takes steps."""
+
+    name: str
+
+    def cut(self) -> None:
+        """Its connections are gone; it has not heard of that."""
+
+
+@dataclass
+class Activity:
+    """A step that is being taken, and what is to happen in it, at the how-manieth point."""
+
+    actor: Actor
+    fault: Fault | None = None
+    countdown: int = 0
+    at: str = ""
+
+
+@dataclass
+class World:
+    """Everything of one history that its actors share. All chance is `chance`, all time is `now`."""
+
+    site: Site
+    chance: Random
+    now: datetime = BEGIN
+    trace: list[str] = field(default_factory=list)
+    faults: Counter[str] = field(default_factory=Counter)
+    activities: list[Activity] = field(default_factory=list)
+    others: Callable[[int], None] = lambda steps: None
+    """Lets others take so many steps while somebody waits."""
+    healing: bool = False
+
+    def __post_init__(self) -> None:
+        self.log = LogWriter(self.site.installation.log_directory, fsync="close", now_ms=lambda: int(self.now.timestamp() * 1000))
+
+    def today(self) -> date:
+        """The day."""
+        return self.now.date()
+
+    def say(self, text: str) -> None:
+        """A line of the trace, further in the deeper it happens inside other steps."""
+        self.trace.append(f"{'  ' * len(self.activities)}{text}")
+
+    def passes(self, point: str) -> None:
+        """Somebody passes a point: what was planned for it happens."""
+        activity = self.activities[-1] if self.activities else None
+        if activity is None or activity.fault is None or self.healing or point in OF_THE_LOG:
+            return
+        activity.countdown -= 1
+        if activity.countdown > 0:
+            return
+        fault, activity.fault = activity.fault, None
+        self.faults[f"{fault.value} at {point}"] += 1
+        self.say(f"{activity.actor.name} is {fault.value} at {point}")
+        if fault is Fault.KILL:
+            activity.actor.cut()
+            raise Killed
+        if fault is Fault.PAUSE:
+            activity.at = point
+            self.others(self.chance.randint(1, 8))
+            activity.at = ""
+            self.say(f"{activity.actor.name} goes on")
+            return
+        self._cut(activity.actor, point)
+
+    def _cut(self, actor: Actor, point: str) -> None:
+        if point in (LOG_BEGINS, LOG_ENDS):
+            raise KafkaAway(f"no answer of the log at {point}")
+        actor.cut()
+        if point in ANSWERED:
+            raise StoreAway(f"no answer of the store at {point}")
+
+    def slept(self) -> None:
+        """Somebody waits before trying again: time passes, and others go on."""
+        self.now += timedelta(seconds=1)
+        self.others(self.chance.randint(0, 4))
+
+    # The log, as whoever writes to it over a network sees it.
+
+    def append(self, topic: str, partition: int, records: Sequence[Record]) -> int:
+        """Appends records; with the answer, or without."""
+        self.passes(LOG_BEGINS)
+        first = self.log.append(topic, partition, records)
+        self.passes(LOG_ENDS)
+        return first
+
+    def flush(self) -> None:
+        """Everything appended is in the log."""
+
+    def reader(self, topic: str, shard: int) -> LogReader:
+        """A reader of a partition."""
+        return LogReader(self.site.installation.log_directory, topic, shard)
