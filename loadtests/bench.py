@@ -30,7 +30,7 @@ from connectors.population import ACCOUNT, CLEAN, TAX, Population
 from connectors.registries import load_registries
 from connectors.segment_log import LogReader, create_topic
 from connectors.store import frames
-from connectors.store.servers import Store, connect
+from connectors.store.servers import Connection, Row, Store, connect
 from pipeline.observing import Observation, Recorder
 from streams import logs
 from streams.installation import Installation
@@ -78,6 +78,20 @@ class Message(msgspec.Struct, gc=False):
     data: Assessment
 
 
+def copy_rows(connection: Connection[Row], shard: int, values: Sequence[bytes], messages: Sequence[Message]) -> None:
+    """Copies what the event path writes for these messages: rows of the same shape into the same tables."""
+    subjects = [message.subject.encode() for message in messages]
+    frames.HISTORY.write(connection, [(shard, subject, value[:190]) for subject, value in zip(subjects, values, strict=True)])
+    frames.ENTITLEMENT.write(connection, [(shard, 1, 1, 1, 1, 1, 0, 1, 1, subject, value[:60]) for subject, value in zip(subjects, values, strict=True)])
+    frames.ORDER.write(
+        connection,
+        [
+            (shard, 1, 1, 1, 1 + (message.data.agi.minor > 0), 1, 1, 1, 0, 0, 0, value[:15], value[:8], subject, b"no_account", b"")
+            for subject, value, message in zip(subjects, values, messages, strict=True)
+        ],
+    )
+
+
 def bare(settings: Settings, url: str, shards: Sequence[int], ready: Barrier, results: Any) -> None:
     """The bare path over some shards."""
     decode = msgspec.json.Decoder(Message).decode
@@ -96,18 +110,7 @@ def bare(settings: Settings, url: str, shards: Sequence[int], ready: Barrier, re
                 messages = [decode(value) for value in frame.values]
                 first, end = frame.first_offset, frame.first_offset + len(messages)
                 with frames.frame_transaction(connection, held, TAX, first, end) as transaction:
-                    subjects = [message.subject.encode() for message in messages]
-                    frames.HISTORY.write(connection, [(shard, subject, value[:190]) for subject, value in zip(subjects, frame.values, strict=True)])
-                    frames.ENTITLEMENT.write(
-                        connection, [(shard, 1, 1, 1, 1, 1, 0, 1, 1, subject, value[:60]) for subject, value in zip(subjects, frame.values, strict=True)]
-                    )
-                    frames.ORDER.write(
-                        connection,
-                        [
-                            (shard, 1, 1, 1, 1 + (message.data.agi.minor > 0), 1, 1, 1, 0, 0, 0, value[:15], value[:8], subject, b"no_account", b"")
-                            for subject, value, message in zip(subjects, frame.values, messages, strict=True)
-                        ],
-                    )
+                    copy_rows(connection, shard, frame.values, messages)
                     transaction.close_frame(len(messages), 0, 0, 0, 0)
                 held.positions[TAX] = end
     results.put((peak_kilobytes(), []))

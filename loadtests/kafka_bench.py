@@ -1,143 +1,221 @@
-"""How many events a second two Faust workers take from Kafka: broker, PostgreSQL, two workers and this program on the same cores.
+"""How many events a second our Faust workers take from Kafka, beside others who do the same job: one run, one table.
 
-    python -m loadtests.kafka_bench
+    python -m loadtests.kafka_bench [--write]
 
-One assessment of each tax unit of the shipped data, 280,005 events, as `loadtests.bench` takes them from the embedded log. They are in Kafka before
-the workers start; the clock runs from the first frame to the last, and once more from the start of the processes.
+Broker, PostgreSQL, the contender and this program share the cores of this machine. Every contender reads the same topic of four partitions, filled before
+it starts; their order changes from repeat to repeat. One round is one CloudEvent of each tax unit of the shipped data; in four rounds everything is
+sent three times more, which changes nothing. `--write` keeps the report in docs/kafka-bench.json and writes the tables of the documents from it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
+import platform
 import shutil
-import signal
-import subprocess
+import socket
 import sys
 import tempfile
-import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from connectors.broker import Brokers
-from connectors.embedded_postgres import EmbeddedPostgres
-from connectors.kafka_cluster import Cluster
-from connectors.kafka_log import KafkaWriter
-from connectors.kafka_topics import Topics, TopicShape
-from connectors.population import TAX, Population
+import msgspec
+import psutil  # type: ignore[import-untyped]
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from connectors.broker_jars import KAFKA
+from connectors.population import TAX
 from connectors.registries import load_registries
-from connectors.store import proof
-from connectors.store.servers import Store, connect
-from pipeline.sharding import partition_of
 from streams.settings import SHIPPED
 from streams.topics import all_topics
 
-from .bench import CLEAN, RULE, UNITS
+from .peers import job
+from .peers.arena import Arena, Failed, arena
+from .peers.contenders import Bare, Contender, KafkaStreams, Ours, PlainFaust
+from .peers.kafka_streams import Program, Unavailable
+from .peers.profiled import Told
+from .peers.report import HEAD, Profile, Report, Run, between_marks, blocks, profile_tables, rows, verdicts
 
-SHARDS = 8
-
-
-class Outcome(NamedTuple):
-    """What one run came to. `whole_s` counts from the start of the processes, `taking_s` from the first frame to the last; `busy_s` are processor seconds."""
-
-    events: int
-    workers: int
-    put_s: float
-    whole_s: float
-    taking_s: float
-    orders: int
-    busy_s: float
-
-    def lines(self) -> list[str]:
-        """For people."""
-        return [
-            f"{self.events:,} events put into Kafka in {self.put_s:.1f} s: {self.events / self.put_s:,.0f} events/s",
-            f"{self.workers} workers took them in {self.taking_s:.1f} s: {self.events / self.taking_s:,.0f} events/s, {self.orders:,} orders",
-            f"with the start of the processes {self.whole_s:.1f} s: {self.events / self.whole_s:,.0f} events/s",
-            f"processor time of the workers with their start: {self.busy_s:.1f} s, {self.busy_s / self.events * 1e6:.0f} microseconds an event",
-        ]
+REPORT = SHIPPED / "docs" / "kafka-bench.json"
+DOCUMENTS = ("docs/performance.md", "docs/scaling.md")
+CONSOLE = Console(highlight=False)
 
 
-def put(cluster: Cluster, units: int | None) -> tuple[int, float]:
-    """Puts the population's events into Kafka; gives their number and the seconds."""
-    started, events = time.perf_counter(), 0
-    with KafkaWriter(cluster) as writer:
-        for topic, records in Population(UNITS, 7, CLEAN, first=units).events():
-            if topic != TAX:
+class Leg(NamedTuple):
+    """A contender, the topic it reads, how many of the units are in it, in how many rounds, and how often it runs."""
+
+    contender: Contender
+    topic: str
+    units: int | None
+    rounds: int
+    times: int
+
+
+def legs(program: Program | None, units: int | None, repeats: int) -> tuple[list[Leg], list[Leg]]:
+    """Those of one round and those of four. Who is compared with ours runs as often as ours, the others once."""
+    one_thread: list[Contender] = [KafkaStreams(program, 1)] if program is not None else []
+    two_threads: list[Contender] = [KafkaStreams(program, 2)] if program is not None else []
+    often: list[Contender] = [*two_threads, Bare(2), Ours(2)]
+    once: list[Contender] = [*one_thread, Bare(1), Ours(1)]
+    few, more = min(units or 10_000, 10_000), min(units or 40_000, 40_000)
+    one = [*(Leg(peer, TAX, units, 1, repeats) for peer in often), *(Leg(peer, TAX, units, 1, 1) for peer in once)]
+    one += [Leg(PlainFaust(1), "peers.few", few, 1, 1), Leg(PlainFaust(1000), "peers.more", more, 1, 1)]
+    return one, [Leg(peer, TAX, units, 4, 1) for peer in (*one_thread, *two_threads, Bare(1), Bare(2), Ours(2))]
+
+
+def in_turn(of: Sequence[Leg]) -> Iterator[Leg]:
+    """Every leg as often as it runs, each repeat begun by another."""
+    for repeat in range(max(leg.times for leg in of)):
+        running = [leg for leg in of if repeat < leg.times]
+        start = repeat % len(running)
+        yield from running[start:] + running[:start]
+
+
+class Contest:
+    """One run of everything, in an arena whose topics are made."""
+
+    def __init__(self, place: Arena, units: int | None, advance: Callable[[Run], None]) -> None:
+        self._place, self._units, self._advance = place, units, advance
+        self._events: dict[str, int] = {}
+        self.runs: list[Run] = []
+
+    def fill(self, topic: str, units: int | None, rounds: int = 1) -> None:
+        """Puts events into a topic."""
+        self._events[topic] = self._events.get(topic, 0) + job.put(self._place.cluster, topic, units, rounds)
+
+    def take(self, leg: Leg) -> None:
+        """One run of a contender."""
+        run = leg.contender.run(self._place, leg.topic, leg.rounds, self._events[leg.topic], job.due(leg.units))
+        self.runs.append(run)
+        self._advance(run)
+
+    def profile(self) -> Profile:
+        """Runs our workers once more, with clocks inside."""
+        folder = self._place.home / "profiles"
+        folder.mkdir()
+        run = Ours(2, (sys.executable, "-m", "loadtests.peers.profiled", str(folder))).run(self._place, TAX, 1, self._events[TAX], job.due(self._units))
+        told = [msgspec.json.decode(path.read_bytes(), type=Told) for path in folder.iterdir()]
+        stages_us = _sums([worker.stages_s for worker in told], 1e6 / run.events)
+        threads_us = _sums([worker.threads_s for worker in told], 1e6 / run.events)
+        return Profile(stages_us, threads_us, max(worker.start_s for worker in told))
+
+    def bytes_of(self, topic: str) -> int:
+        """Bytes an event of a topic takes in Kafka's log."""
+        segments = (self._place.home / "kafka").glob(f"node1/data/{topic}-*/*.log")
+        return sum(path.stat().st_size for path in segments) // self._events[topic]
+
+
+def _sums(parts: Sequence[Mapping[str, float]], scale: float) -> dict[str, float]:
+    return {name: scale * sum(part.get(name, 0.0) for part in parts) for name in {name for part in parts for name in part}}
+
+
+def contest(home: Path, tools: Path, port: int, units: int | None, repeats: int) -> Report:
+    """Everybody in turn."""
+    skipped: list[str] = []
+    try:
+        program: Program | None = Program(tools)
+    except Unavailable as error:
+        program = None
+        skipped.append(f"Kafka Streams was left out: {error}")
+    one, four = legs(program, units, repeats)
+    with arena(home, tools, port) as place, progress(sum(leg.times for leg in (*one, *four)) + 1) as advance:
+        place.topics(*all_topics(load_registries(SHIPPED / "registries")), *{leg.topic for leg in one})
+        held = Contest(place, units, advance)
+        for topic, number in {leg.topic: leg.units for leg in one}.items():
+            held.fill(topic, number)
+        for leg in in_turn(one):
+            held.take(leg)
+        profile = held.profile()
+        kafka_bytes = held.bytes_of(TAX)
+        held.fill(TAX, units, 3)
+        for leg in in_turn(four):
+            held.take(leg)
+    sizes = [len(value) for piece in job.records(1_000) for _, value in piece]
+    return Report(machine(), f"{datetime.now(UTC):%Y-%m-%d}", sum(sizes) // len(sizes), kafka_bytes, held.runs, profile, skipped)
+
+
+def machine() -> str:
+    """What the figures belong to."""
+    return f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB, Kafka {KAFKA}, Python {platform.python_version()}"
+
+
+@contextmanager
+def progress(total: int) -> Iterator[Callable[[Run], None]]:
+    """Tells each run when it is over, with a bar on a terminal."""
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("contenders", total=total)
+
+        def advance(run: Run) -> None:
+            bar.advance(task)
+            CONSOLE.print(f"  {run.contender}, {run.rounds} round{'s' if run.rounds > 1 else ''}: {run.events / run.taking_s:,.0f} events/s", markup=False)
+
+        yield advance
+
+
+def tell(report: Report) -> None:
+    """Prints the tables."""
+    for rounds, title in ((1, "one round"), (4, "four rounds, the later three change nothing")):
+        table = Table(*HEAD, title=f"{title}; {report.machine}")
+        for row in rows(report, rounds):
+            table.add_row(*row)
+        CONSOLE.print(table)
+    CONSOLE.print(profile_tables(report), markup=False)
+    for line in (*verdicts(report), *report.skipped):
+        CONSOLE.print(line, markup=False)
+    CONSOLE.print("everybody who decides ordered exactly what was due" if report.exact else "NOT everybody ordered what was due")
+
+
+def write(report: Report) -> None:
+    """Keeps the report, and writes the tables of the documents from it."""
+    REPORT.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
+    for name in DOCUMENTS:
+        path = SHIPPED / name
+        path.write_text(between_marks(path.read_text(encoding="utf-8"), blocks(report, name)), encoding="utf-8")
+
+
+def free_port() -> int:
+    """A port that is free with the one above it."""
+    while True:
+        with socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", 0))
+            port = int(first.getsockname()[1])
+            try:
+                second.bind(("127.0.0.1", port + 1))
+            except (OSError, OverflowError):
                 continue
-            parts: dict[int, list[tuple[bytes, bytes]]] = {}
-            for record in records:
-                parts.setdefault(partition_of(record[0], SHARDS), []).append(record)
-            for shard, part in parts.items():
-                writer.append(topic, shard, part)
-            events += len(records)
-        writer.flush()
-    return events, time.perf_counter() - started
+            return port
 
 
-def measure(home: Path, tools: Path, units: int | None, workers: int, port: int) -> Outcome:
-    """One run."""
-    topics = all_topics(load_registries(SHIPPED / "registries"))
-    brokers = Brokers(home / "kafka", tools)
-    with EmbeddedPostgres(home / "store") as server:
-        Store.provision([server.url], SHARDS)
-        try:
-            servers = [node.address for node in brokers.up(port=port)]
-            cluster = Cluster(tuple(servers))
-            with Topics(cluster) as made:
-                made.create_missing(topics, TopicShape(SHARDS, 1, 1, 24))
-            events, put_s = put(cluster, units)
-            started = time.perf_counter()
-            ended, busy_s = _work(home, server.url, servers, workers, events)
-            with connect(server.url, "kafka bench") as connection:
-                row = connection.execute("SELECT extract(epoch FROM max(taken_at) - min(taken_at)), (SELECT count(*) FROM payment_order) FROM frame").fetchone()
-        finally:
-            brokers.down()
-    assert row is not None, "frames were taken"
-    return Outcome(events, workers, put_s, ended - started, float(str(row[0])), int(str(row[1])), busy_s)
-
-
-def _work(home: Path, url: str, servers: list[str], workers: int, events: int) -> tuple[float, float]:
-    """Runs workers until every event is behind a position; gives the moment, and their processor time."""
-    environment = os.environ | {
-        "PAYOUT_HOME": str(home), "PAYOUT_STORE_URLS": url, "PAYOUT_RULES": str(RULE), "PAYOUT_TRUST_RULES": "true", "PAYOUT_SHARDS": str(SHARDS),
-        "PAYOUT_KAFKA__SERVERS": " ".join(servers), "PAYOUT_KAFKA__REPLICATION_FACTOR": "1", "PAYOUT_KAFKA__MIN_INSYNC_REPLICAS": "1",
-        "POLARS_MAX_THREADS": "1",
-    }  # fmt: skip
-    command = [sys.executable, "-c", "from streams.cli import main; main()", "worker"]
-    with (home / "workers.log").open("ab") as log:
-        running = [subprocess.Popen(command, env=environment, cwd=SHIPPED, stdin=subprocess.DEVNULL, stdout=log, stderr=log) for _ in range(workers)]
-        try:
-            with connect(url, "kafka bench") as connection:
-                while sum(proof.positions(connection).values()) < events:
-                    if any(process.poll() is not None for process in running):
-                        raise SystemExit(f"a worker ended; see {log.name}")
-                    time.sleep(0.1)
-            ended = time.perf_counter()
-        finally:
-            for process in running:
-                process.send_signal(signal.SIGTERM)
-            used = [os.wait4(process.pid, 0)[2] for process in running]
-    return ended, sum(usage.ru_utime + usage.ru_stime for usage in used)
-
-
-def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> int:
+    """The command line; exit code 1 where somebody ordered other than what was due, 3 where somebody failed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, default=None, help="only so many tax units")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--port", type=int, default=29_092)
+    parser.add_argument("--repeats", type=int, default=3, help="runs of those who are compared in one round")
+    parser.add_argument("--port", type=int, default=0, help="port of the broker; 0 takes a free one")
     parser.add_argument("--tools", type=Path, default=SHIPPED / ".kafka", help="folder in which Kafka is, or is fetched to")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--report", type=Path, help="keep the report as JSON in this file")
+    parser.add_argument("--write", action="store_true", help="keep the report in docs/ and write the tables of the documents from it")
     arguments = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="payout-kafka-bench-"))
     try:
-        outcome = measure(home, arguments.tools, arguments.units, arguments.workers, arguments.port)
+        report = contest(home, arguments.tools, arguments.port or free_port(), arguments.units, arguments.repeats)
+    except Failed as error:
+        print(f"kafka_bench: {error}", file=sys.stderr)
+        return 3
     finally:
         shutil.rmtree(home, ignore_errors=True)
-    print(json.dumps(outcome._asdict()) if arguments.json else "\n".join(outcome.lines()))
+    tell(report)
+    if arguments.report:
+        arguments.report.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))
+    if arguments.write:
+        write(report)
+    return 0 if report.exact else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

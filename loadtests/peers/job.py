@@ -1,0 +1,60 @@
+"""The job that every contender does: what the events are, where they lie in Kafka, and what exactly must have been ordered for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import polars as pl
+
+from connectors.kafka_cluster import Cluster
+from connectors.kafka_log import KafkaWriter
+from connectors.population import CLEAN, TAX, Population
+from loadtests.bench import UNITS, Assessment
+from pipeline.sharding import partition_of
+
+PARTITIONS = 4
+
+
+class Due(NamedTuple):
+    """What must have been ordered: how many orders, and of how much together."""
+
+    orders: int
+    amount_minor: int
+
+
+def due(units: int | None) -> Due:
+    """For the first so many tax units, or all of them; by the data's own column, which Tax-Calculator computed."""
+    amounts = pl.read_parquet(UNITS).sort("unit_id")["eip1_taxcalc_cents"]
+    taken = amounts if units is None else amounts.head(units)
+    return Due(int((taken > 0).sum()), int(taken.sum()))
+
+
+def records(units: int | None) -> Iterator[list[tuple[bytes, bytes]]]:
+    """One assessment of each tax unit as (key, CloudEvent), in pieces."""
+    return (piece for topic, piece in Population(UNITS, 7, CLEAN, first=units).events() if topic == TAX)
+
+
+def put(cluster: Cluster, topic: str, units: int | None, rounds: int = 1) -> int:
+    """Appends the events, every round the same; gives how many. A later round is a registry that sends everything again."""
+    events = 0
+    with KafkaWriter(cluster, "payout-peers") as writer:
+        for _ in range(rounds):
+            for piece in records(units):
+                parts: dict[int, list[tuple[bytes, bytes]]] = {}
+                for record in piece:
+                    parts.setdefault(partition_of(record[0], PARTITIONS), []).append(record)
+                for partition, part in parts.items():
+                    writer.append(topic, partition, part)
+                events += len(piece)
+        writer.flush()
+    return events
+
+
+def amount_minor(data: Assessment) -> int:
+    """The first Economic Impact Payment as Tax-Calculator has it, in cents, half a cent rounded up."""
+    joint = data.filing_status == "married_joint"
+    full = (240_000 if joint else 120_000) + 50_000 * data.children_under_18
+    limit = 15_000_000 if joint else 11_250_000 if data.filing_status == "head_of_household" else 7_500_000
+    twentieths = full * 20 - max(data.agi.minor - limit, 0)
+    return 0 if twentieths <= 0 else (twentieths + 10) // 20
