@@ -163,6 +163,11 @@ class Proxy:
         assert isinstance(self._listen, tuple), "it listens in the file system"
         return self._listen[1]
 
+    @property
+    def open_sessions(self) -> int:
+        """How many sessions are open now."""
+        return len(self._open)
+
     def cut(self, kind: str, nth: int, cut: Cut, client: str = "") -> None:
         """Cuts the session that sends the nth message of a kind, counted from now over all sessions of clients so named."""
         self.was_cut.clear()

@@ -1,0 +1,128 @@
+"""Faults of what is said: twice, thrice, out of order, corrupt, empty, huge, everything again; and a store that goes back to an old backup."""
+
+from __future__ import annotations
+
+import random
+from contextlib import suppress
+
+import psycopg
+
+from .case import Case
+from .fault import fault
+from .ground import SHARDS, NotAsItMustBe, Slice
+
+MEGABYTE = 1 << 20
+STRANGE: tuple[tuple[str, bytes | None, bytes | None], ...] = (
+    ("registry.tax", b"us-1", None),
+    ("registry.residency", None, None),
+    ("registry.residency", None, b"{}"),
+    ("registry.account", b"us-2", b""),
+    ("registry.tax", b"us-3", b"\x00\xff\xfe\x81" * 100),
+    ("registry.tax", b"us-4", b'{"specversion":"1.0","id":"trunc'),
+    ("registry.account", b"us-5", b"[" * 200_000),
+    ("registry.tax", b"us-6", b'{"data":{"agi":1e400}}'),
+    ("registry.tax", b"us-7", b'{"data":{"agi":NaN}}'),
+    ("registry.residency", b"us-8", b'\xef\xbb\xbf{"id":"with a byte order mark"}'),
+    ("registry.residency", b"us-9", b'{"id":"\\ud800"}'),
+    ("registry.account", b"us-10", b'{"id":"a","id":"b"}'),
+    ("registry.tax", b"\xff\xfe", b'{"id":"x"}'),
+    ("registry.tax", b"us-11", b'{"id":"' + b"x" * (10 * MEGABYTE) + b'"}'),
+    ("payment.receipts", b"us-12", None),
+    ("payment.receipts", b"us-13", b'{"id":"' + b"y" * (10 * MEGABYTE) + b'"}'),
+    ("household.members", b"us-14", None),
+)
+"""Records that are no events: without key or value, without sense, too deep, too large."""
+
+
+@fault(
+    "everything is said three times and in any order", "F60, F62, F63", how="each event is put three times, all of a topic shuffled as a whole, so "
+    "that corrections "
+    "come before what they correct and the last before the first",
+    counted="records that were there already", sees="`payout_events_processed_total{outcome=\"duplicate\"}` rises; nothing else",
+)  # fmt: skip
+def thrice(case: Case) -> int:
+    """Any order and any number of copies fold to the same."""
+    chance = random.Random(2)
+    records: dict[tuple[str, int], list[tuple[bytes, bytes]]] = {}
+    for part in case.ground.slices:
+        records.setdefault((part.topic, part.shard), []).extend(part.records * 3)
+    slices = []
+    for (topic, shard), mine in records.items():
+        chance.shuffle(mine)
+        slices += [Slice(topic, shard, mine[at : at + 200]) for at in range(0, len(mine), 200)]
+    chance.shuffle(slices)
+    case.start(2)
+    case.feed(slices, rate=6_000)
+    case.settle()
+    return int(str(case.ask("SELECT sum(duplicate) FROM frame")[0][0]))
+
+
+@fault(
+    "records that are none", "F64, F65", how=f"{len(STRANGE)} records among the others: tombstones, without keys, random bytes, truncated, two "
+    f"hundred thousand brackets, NaN, "
+    "lone surrogates, two of 10 MB", counted="dead letters beside those that every case has",
+    sees="`payout_events_processed_total{outcome=\"dead_letter\"}` rises, `payout dead-letters list` names each with what is wrong",
+)  # fmt: skip
+def strange(case: Case) -> int:
+    """Each becomes a dead letter as it came, and holds nobody up."""
+    case.start(2)
+    case.feed()
+    case.until_taken(0.3)
+    case.put([(topic, index % SHARDS, key, value) for index, (topic, key, value) in enumerate(STRANGE)])
+    case.dead_letters += len(STRANGE)
+    case.settle()
+    kept = int(str(case.ask("SELECT count(*) FROM dead_letter")[0][0])) - case.ground.dead_letters
+    sizes = int(str(case.ask(f"SELECT count(*) FROM dead_letter WHERE length(record_value) > {10 * MEGABYTE}")[0][0]))
+    return kept if sizes == 2 else 0
+
+
+@fault(
+    "all input comes again", "F100", how="when all is taken, everything is put into the topics once more, from the first event to the last",
+    counted="records that were there already", sees="`payout_events_processed_total{outcome=\"duplicate\"}` rises; no order is made",
+)  # fmt: skip
+def again(case: Case) -> int:
+    """A registry that begins from the beginning."""
+    case.start(2)
+    case.feed_now(case.ground.slices)
+    case.settle()
+    orders = case.ask("SELECT count(*), sum(amount_minor) FROM payment_order")
+    before = int(str(case.ask("SELECT sum(duplicate) FROM frame")[0][0]))
+    case.feed_now(case.ground.slices)
+    case.settle()
+    if case.ask("SELECT count(*), sum(amount_minor) FROM payment_order") != orders:
+        raise NotAsItMustBe("the second time made orders")
+    return int(str(case.ask("SELECT sum(duplicate) FROM frame")[0][0])) - before
+
+
+@fault(
+    "the store goes back to an old backup", "F54, F103", how="a copy of the database is made after a third of the events; when all is taken and "
+    "published, the workers are "
+    "stopped and the copy takes its place",
+    counted="records that were behind positions and are taken again",
+    sees="lag jumps to what has come since the backup; orders made since are made again under the same ids and published again: consumers drop what "
+    "they have seen by `order`",
+    doubled=True,
+)  # fmt: skip
+def restored(case: Case) -> int:
+    """The positions go back with the rows, so the log brings everything again."""
+    first, second, third = case.parts(3)
+    case.start(2)
+    case.feed_now(first)
+    case.settle()
+    case.stop()
+    case.ground.execute(f"CREATE DATABASE {case.database}_backup TEMPLATE {case.database}")
+    case.supervised = True
+    case.start(2)
+    case.feed_now(second)
+    case.feed_now(third)
+    case.settle()
+    taken = case.taken()
+    case.stop()
+    case.ground.execute(f"DROP DATABASE {case.database} WITH (FORCE)")
+    case.ground.execute(f"ALTER DATABASE {case.database}_backup RENAME TO {case.database}")
+    back = taken - case.taken()
+    case.supervised = True
+    case.start(2)
+    with suppress(psycopg.OperationalError):
+        case.settle()
+    return back
