@@ -93,7 +93,8 @@ def tried(copy: Path, mutant: Mutant) -> Verdict:
 
 def _run(copy: Path, tests: list[str]) -> tuple[int, str]:
     """pytest over the copy's own code; no byte code is kept, since a patch may not change a file's time and size."""
-    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    tools = os.environ.get("PAYOUT_TOOLS") or str(ROOT / ".kafka")  # the copy has no Kafka of its own
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "PAYOUT_TOOLS": tools}
     command = [sys.executable, "-m", "pytest", "-q", "--tb=line", "-rf", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     return done.returncode, done.stdout + done.stderr

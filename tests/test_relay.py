@@ -1,0 +1,24 @@
+"""The relay publishes what a shard has released in the order of its numbers, without a gap, and nothing twice unless it was killed."""
+
+from __future__ import annotations
+
+from story import Tale, person
+from story import tale as tale
+
+from connectors.segment_log import LogReader, LogWriter
+from connectors.store.servers import connect
+from pipeline.receipts import decode_released
+from streams.relay import Relay
+from streams.topics import ORDERS
+
+
+def test_released_orders_are_published_in_the_order_of_their_numbers(tale: Tale) -> None:
+    story = tale(shards=1)
+    for number in range(12):  # a frame each, so that numbers follow the order in which people were heard of
+        story.hears(*person(f"us-{number * 7 % 12:02}"))
+    with connect(story.urls[0], "relay") as connection, LogWriter(story.installation.log_directory, fsync="close") as writer:
+        relay = Relay(connection, writer, 0)
+        published = sum(iter(lambda: relay.step(limit=5), 0))
+    frame = LogReader(story.installation.log_directory, ORDERS, 0).read(0, max_records=100)
+    assert [decode_released(value).release_seq for value in frame.values] == list(range(1, published + 1))
+    assert published == len(story.orders()) == 12
