@@ -1,7 +1,8 @@
 """The bank desk: released orders become files at the bank's door, the bank's files become answers keyed by their subject.
 
-A submission is three steps: it is written down with its id, its file is put out, its orders are known as sent. What was
-written down and perhaps not put out is put out again after a crash, byte for byte the same.
+What is released stands in the store, numbered without gap; the desk takes it from there and not from the topic on which it is published, so that one
+place says what has left, whatever becomes of the log. A submission is three steps: it is written down with its id, its file is put out, its orders are
+known as sent. What was written down and perhaps not put out is put out again after a crash, byte for byte the same.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import structlog
 
@@ -18,17 +20,17 @@ from connectors.bank.answers import Answer as BankAnswer
 from connectors.bank.answers import BankMessage, Expected, Outcome, read_answers
 from connectors.bank.initiation import CreditTransfer, Debtor, message_id_of, uetr_of, write_initiation
 from connectors.failpoints import failpoint
-from connectors.segment_log import LogReader, LogWriter
 from connectors.store import outbox
 from connectors.store.servers import Connection, Row
 from pipeline.accounts import parse_account
 from pipeline.observing import BANK_ANSWERS, BANK_FILES, Observer
 from pipeline.orders import Step
 from pipeline.problems import Malformed
-from pipeline.receipts import Answer, ReleasedOrder, decode_released, encode
+from pipeline.receipts import Answer, ReleasedOrder, encode
 from pipeline.sharding import shard_of
 
-from .topics import ORDERS, RECEIPTS
+from .relay import Writer
+from .topics import RECEIPTS
 
 log = structlog.get_logger("bank")
 
@@ -39,6 +41,24 @@ DUPLICATES = frozenset({"AM05", "DUPL", "DU01", "DU02", "DU03", "DU04", "DU05"})
 """ISO 20022 reasons by which a bank says that it has the order already: where the original stands is not known, it is never sent anew."""
 
 
+class OutboxBroken(RuntimeError):
+    """What is released is not numbered without gap, or is no longer what was submitted."""
+
+
+class OtherDesk(RuntimeError):
+    """Another process submits the same orders."""
+
+
+class TakenFile(NamedTuple):
+    """A file of the bank: its name, its kind, whether it was read, refused or a duplicate, its answers, and how many of them are to be looked at."""
+
+    name: str
+    kind: str
+    outcome: str
+    answers: int = 0
+    findings: int = 0
+
+
 class BankDesk:
     """Submits the orders of all shards of one server, and takes the bank's files, whose answers may concern those of all `servers`."""
 
@@ -46,8 +66,7 @@ class BankDesk:
         self,
         connection: Connection[Row],
         servers: Sequence[Connection[Row]],
-        writer: LogWriter,
-        log_directory: Path,
+        writer: Writer,
         bank_directory: Path,
         shards: Sequence[int],
         shard_count: int,
@@ -59,8 +78,6 @@ class BankDesk:
     ) -> None:
         self._connection, self._servers, self._writer, self._observer, self._now = connection, servers, writer, observer, now
         self._shards, self._shard_count, self._debtor, self._expected, self._batch_size = tuple(shards), shard_count, debtor, expected, batch_size
-        self._readers = {shard: LogReader(log_directory, ORDERS, shard) for shard in shards}
-        self._positions = {shard: outbox.orders_position(connection, ORDERS, shard) for shard in shards}
         self._submitted = {shard: outbox.submitted_to(connection, shard) for shard in shards}
         self._out, self._in = bank_directory / "out", bank_directory / "in"
         self._done, self._refused = bank_directory / "done", bank_directory / "refused"
@@ -76,20 +93,22 @@ class BankDesk:
             orders = self._orders_of(submission, self._connection)
             message = self._message(orders, submission.created_at, submission.execution_on)
             if message_id_of(message) != submission.message_id:
-                raise RuntimeError(f"submission {submission.message_id} cannot be written again: its orders have changed in the store, run `payout audit`")
+                raise OutboxBroken(f"submission {submission.message_id} cannot be written again: its orders have changed in the store, run `payout audit`")
             self._put_out(submission, orders, message)
         return len(waiting)
 
     def submit(self) -> int:
-        """Submits what the relay has published since; gives the number of orders."""
-        return sum(self._submit_shard(shard) for shard in self._shards)
+        """Submits one batch of each shard that has released orders since; gives the number of orders."""
+        return sum(self._submit_shard(shard) for shard in outbox.shards_with_more(self._connection, self._submitted))
 
     def _submit_shard(self, shard: int) -> int:
-        first_offset = self._positions[shard]
-        frame = self._readers[shard].read(first_offset, max_records=self._batch_size)
-        if not frame.values:
-            return 0
-        orders = self._new_orders(shard, frame.values)
+        submitted = self._submitted[shard]
+        orders = outbox.released(self._connection, shard, submitted, self._batch_size)
+        for number, order in enumerate(orders, submitted + 1):
+            if order.release_seq != number:
+                raise OutboxBroken(f"shard {shard}: released order {number} is missing from the store, {order.release_seq} comes next: run `payout audit`")
+        if not orders:
+            raise OutboxBroken(f"shard {shard}: released order {submitted + 1} is missing from the store, and every one after it: run `payout audit`")
         created, today = self._now().replace(microsecond=0), self._now().date()
         submissions: list[tuple[outbox.Submission, list[ReleasedOrder], bytes]] = []
         for currency in sorted({order.amount.currency for order in orders}):
@@ -100,27 +119,13 @@ class BankDesk:
             seqs = batch[0].release_seq, batch[-1].release_seq
             submission = outbox.Submission(message_id, shard, *seqs, currency, len(batch), amount_minor, created, today, f"{message_id}.xml")
             submissions.append((submission, batch, message))
-        end_offset = first_offset + len(frame.values)
-        if not outbox.prepare(self._connection, ORDERS, shard, first_offset, end_offset, [submission for submission, _, _ in submissions]):
-            raise RuntimeError(f"another process submits the orders of shard {shard}: position {first_offset} has moved")
+        if not outbox.prepare(self._connection, shard, submitted, [submission for submission, _, _ in submissions]):
+            raise OtherDesk(f"another process submits the orders of shard {shard}; one is enough")
         failpoint("bank_prepared")
-        self._positions[shard] = end_offset
-        if orders:
-            self._submitted[shard] = max(order.release_seq for order in orders)
+        self._submitted[shard] = orders[-1].release_seq
         for submission, batch, message in submissions:
             self._put_out(submission, batch, message)
         return len(orders)
-
-    def _new_orders(self, shard: int, values: Sequence[bytes]) -> list[ReleasedOrder]:
-        """The relay publishes at least once and in sequence: what came before is passed over, what is missing is a fault."""
-        handled, orders = self._submitted[shard], []
-        for order in map(decode_released, values):
-            if order.release_seq > handled + 1:
-                raise RuntimeError(f"shard {shard}: released order {handled + 1} is missing from {ORDERS}, {order.release_seq} came instead")
-            if order.release_seq == handled + 1:
-                orders.append(order)
-                handled = order.release_seq
-        return orders
 
     def _message(self, orders: Sequence[ReleasedOrder], created: datetime, execution_on: date) -> bytes:
         transfers = []
@@ -151,14 +156,11 @@ class BankDesk:
 
     # In.
 
-    def receive(self) -> int:
-        """Takes the files that the bank has put in; gives their number."""
-        paths = sorted(path for path in self._in.iterdir() if path.suffix == ".xml")
-        for path in paths:
-            self._take_file(path)
-        return len(paths)
+    def receive(self) -> list[TakenFile]:
+        """Takes the files that the bank has put in."""
+        return [self._take_file(path) for path in sorted(path for path in self._in.iterdir() if path.suffix == ".xml")]
 
-    def _take_file(self, path: Path) -> None:
+    def _take_file(self, path: Path) -> TakenFile:
         data = path.read_bytes()
         sha256 = hashlib.sha256(data).hexdigest()
         earlier = outbox.bank_file(self._connection, sha256)
@@ -166,7 +168,7 @@ class BankDesk:
             log.warning("the bank sent the same file twice, nothing is taken from it", file=path.name, earlier=earlier.file_name)
             self._observer.count(BANK_FILES, kind=earlier.kind or "unknown", outcome="duplicate")
             path.replace((self._done if earlier.outcome == "read" else self._refused) / path.name)
-            return
+            return TakenFile(path.name, earlier.kind, "duplicate")
         try:
             message = read_answers(data, expected=self._expected)
         except Malformed as malformed:
@@ -174,7 +176,7 @@ class BankDesk:
             log.error("a file of the bank is refused", file=path.name, problems=[str(problem) for problem in malformed.problems[:5]])
             self._observer.count(BANK_FILES, kind="unknown", outcome="refused")
             path.replace(self._refused / path.name)
-            return
+            return TakenFile(path.name, "", "refused")
         findings = self._publish_answers(message)
         self._writer.flush()
         failpoint("bank_answers_published")
@@ -185,6 +187,7 @@ class BankDesk:
         self._observer.count(BANK_FILES, kind=message.kind, outcome="read")
         path.replace(self._done / path.name)
         log.info("bank file", file=path.name, kind=message.kind, answers=len(message.answers), findings=len(findings))
+        return TakenFile(path.name, message.kind, "read", len(message.answers), len(findings))
 
     def _publish_answers(self, message: BankMessage) -> list[tuple[str, str]]:
         """Publishes the answers that say something; gives as findings those to what nobody has sent, and those with another amount."""

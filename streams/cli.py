@@ -43,6 +43,7 @@ ELSEWHERE = {
     "kafka": ("streams.commands.kafka", "app", "A Kafka broker on this machine, and the topics in any cluster."),
     "worker": ("streams.commands.worker", "worker", "Takes events from Kafka, as one of any number of workers."),
     "load": ("streams.commands.load", "app", "Populations for load tests, what-if and demonstrations."),
+    "bank": ("streams.commands.bank", "app", "Exchanges files with the bank, beside the workers."),
     "sandbox-bank": ("streams.bank_commands", "sandbox_bank", "A bank to try things with; pays nobody."),
 }
 """Commands whose modules are heavy: imported when they are called."""
@@ -54,7 +55,7 @@ WORLD = {
     "streams.worker_holding.Stuck", "streams.worker_topics.TopicsDiffer",
     "connectors.postgres_account.Unavailable", "connectors.log_reader.OffsetOutOfRange", "connectors.log_segment.LogCorrupt",
     "connectors.segment_log.LogFailed", "connectors.segment_log.LogInUse", "connectors.store.frames.Replaced", "connectors.store.schema.StoreError",
-    "streams.runner.LaneFailed", "streams.replay.BeginningGone",
+    "streams.runner.LaneFailed", "streams.replay.BeginningGone", "streams.bank_desk.OtherDesk", "streams.bank_desk.OutboxBroken",
 }  # fmt: skip
 """Errors by name, since the modules of most of them are heavy and the one that raised it is there already."""
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from datetime import UTC, datetime
 
 import structlog
 
-from connectors.bank.answers import Expected
-from connectors.bank.initiation import Debtor
 from connectors.segment_log import LogWriter
 from connectors.store.servers import connect
 from pipeline.observing import Observer
 
 from .bank_desk import BankDesk
+from .desks import desks_on
 from .installation import Installation
 from .members import MemberRelay
 from .patience import patiently
@@ -43,26 +41,19 @@ class Dispatch:
 
     def _step(self) -> int:
         done = sum(relay.step() for relay in self._members) + sum(relay.step() for relay in self._relays) + sum(desk.submit() for desk in self._desks)
-        return done + self._desks[0].receive()  # one desk takes the files, so that it knows each that comes twice
+        return done + len(self._desks[0].receive())  # one desk takes the files, so that it knows each that comes twice
 
     def _open(self) -> None:
         """Begins where the store says; a submission that was interrupted is put out again."""
         self._connections.close()
         self._members, self._relays, self._desks = [], [], []
-        settings, store = self._installation.settings, self._installation.store
-        debtor = Debtor(settings.bank.debtor_name, {"scheme": "iban", "iban": settings.bank.debtor_account.get_secret_value()}, settings.bank.debtor_agent_bic)
-        expected = Expected(bank_bic=settings.bank.bank_bic, initiating_party=settings.bank.debtor_name)
+        store = self._installation.store
         servers = [self._connections.enter_context(connect(url, "payout relay")) for url in store.urls]
         for server, connection in enumerate(servers):
             shards = store.shards_of(server)
             self._members += [MemberRelay(connection, self._writer, shard, store.shards) for shard in shards]
             self._relays += [Relay(connection, self._writer, shard) for shard in shards]
-            self._desks.append(
-                BankDesk(
-                    connection, servers, self._writer, self._installation.log_directory, self._installation.bank_directory, shards, store.shards, debtor,
-                    expected, settings.bank.batch_size, self._observer, lambda: datetime.now(UTC),
-                )
-            )  # fmt: skip
+        self._desks = desks_on(self._installation, servers, self._writer, self._observer)
         resumed = sum(desk.resume() for desk in self._desks)
         if resumed:
             log.info("submissions of an interrupted run were put out again", count=resumed)

@@ -8,30 +8,52 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from connectors.embedded_postgres import EmbeddedPostgres
-from connectors.segment_log import LogReader, LogWriter, create_topic
+from connectors.segment_log import LogWriter, create_topic
 from connectors.store.servers import Store, connect
 from pipeline.observing import Silent
 from pipeline.sharding import partition_of
 
 from .audit import Digest, digest_of
 from .installation import Installation
+from .kafka_settings import Kafka
 from .lanes import Lanes
+from .log_access import Reading, reading
 from .members import MemberRelay
 from .topics import all_topics, registry_topics
 
 
+class BeginningGone(RuntimeError):
+    """The log no longer has its first records, so what follows from all of them cannot be seen again."""
+
+
+def check_beginning(installation: Installation) -> None:
+    """BeginningGone where the log has dropped records of a registry that were taken."""
+    told, gone = registry_topics(installation.registries), []
+    with reading(installation) as log:
+        for (topic, shard), position in sorted(installation.positions().items()):
+            start = log.start_offset(topic, shard) if topic in told and position else 0
+            if start:
+                gone.append(f"{topic} shard {shard} begins at {start:,} of {position:,} taken")
+    if gone:
+        raise BeginningGone(
+            f"the log cannot be replayed, its beginning was dropped: {', '.join(gone[:5])}{f' and {len(gone) - 5} more' if len(gone) > 5 else ''}."
+            " Audit without --replay; to be able to replay, keep records for longer (kafka.retention_hours) or copy them elsewhere before they go"
+        )
+
+
 def replayed(installation: Installation, *, shards: int | None = None, seed: int = 1, chunk: int = 3_333) -> Digest:
-    """The digest after replaying every registry record with other shards, in shuffled chunks across them, in other frames."""
+    """The digest after replaying every registry record with other shards, in shuffled chunks across them, in other frames, from either log."""
+    check_beginning(installation)
     other = shards or (installation.store.shards % 7) + 3
     with tempfile.TemporaryDirectory(prefix="payout-replay-") as directory:
         home = Path(directory)
-        settings = installation.settings.model_copy(update={"home": home, "store_urls": (), "shards": other, "frame_records": chunk})
+        settings = installation.settings.model_copy(update={"home": home, "store_urls": (), "shards": other, "frame_records": chunk, "kafka": Kafka()})
         with EmbeddedPostgres(home / "store") as server:
             replica = Installation(settings, Store.provision([server.url], other), installation.registries)
             for topic in all_topics(installation.registries):
                 create_topic(replica.log_directory, topic, other)
-            with LogWriter(replica.log_directory, fsync="close") as writer:
-                for topic, records in _shuffled(installation, random.Random(seed), chunk):
+            with LogWriter(replica.log_directory, fsync="close") as writer, reading(installation) as log:
+                for topic, records in _shuffled(installation, log, random.Random(seed), chunk):
                     by_shard: dict[int, list[tuple[bytes, bytes]]] = {}
                     for key, value in records:
                         by_shard.setdefault(partition_of(key, other), []).append((key, value))
@@ -49,7 +71,7 @@ def replayed(installation: Installation, *, shards: int | None = None, seed: int
             return digest_of(replica)
 
 
-def _shuffled(installation: Installation, chance: random.Random, chunk: int) -> Iterator[tuple[str, list[tuple[bytes, bytes]]]]:
+def _shuffled(installation: Installation, log: Reading, chance: random.Random, chunk: int) -> Iterator[tuple[str, list[tuple[bytes, bytes]]]]:
     """Every registry record up to the committed positions, in chunks whose order is shuffled."""
     told = registry_topics(installation.registries)
     pieces: list[tuple[str, int, int, int]] = []
@@ -57,11 +79,12 @@ def _shuffled(installation: Installation, chance: random.Random, chunk: int) -> 
         if topic in told:
             pieces += [(topic, shard, first, min(chunk, end - first)) for first in range(0, end, chunk)]
     chance.shuffle(pieces)
-    readers = {(topic, shard): LogReader(installation.log_directory, topic, shard) for topic, shard, _, _ in pieces}
     for topic, shard, first, count in pieces:
         records: list[tuple[bytes, bytes]] = []
         while len(records) < count:
-            frame = readers[topic, shard].read(first + len(records), max_records=count - len(records))
+            frame = log.read(topic, shard, first + len(records), count - len(records))
+            if not frame.values:
+                raise BeginningGone(f"{topic} shard {shard} ends at {first + len(records):,}, before the position {first + count:,}: records are missing")
             records += zip(frame.keys, frame.values, strict=True)
         chance.shuffle(records)
         yield topic, records

@@ -17,6 +17,8 @@ from connectors.store.servers import connect
 from pipeline.holds import HoldReason
 from pipeline.observing import Silent
 from pipeline.orders import State
+from streams.bank_desk import OtherDesk, OutboxBroken
+from streams.desks import desks_on
 from streams.lanes import Lanes
 from streams.relay import Relay
 from streams.topics import ORDERS
@@ -149,13 +151,38 @@ def test_an_order_that_the_relay_published_twice_is_submitted_once(tale: Tale) -
     story.audit()
 
 
-def test_a_released_order_that_is_missing_from_its_topic_stops_the_bank_desk(tale: Tale) -> None:
+def test_a_released_order_that_is_missing_from_the_store_stops_the_bank_desk(tale: Tale) -> None:
+    story = tale(shards=1)
+    story.hears(person("ann"), person("bob"), person("cy"))
+    with story.connection() as connection:
+        connection.execute("DELETE FROM payment_order WHERE release_seq = 2")
+    with pytest.raises(OutboxBroken, match="released order 2 is missing"):
+        story.pay()
+    assert story.ask("SELECT message_id FROM submission") == []
+
+
+def test_a_second_bank_desk_submits_nothing_that_the_first_has(tale: Tale) -> None:
+    story = tale(shards=1)
+    story.hears(person("ann"), person("bob"))
+    story.close()
+    with LogWriter(story.installation.log_directory) as log, story.connection() as one, story.connection() as two:
+        (first,), (second,) = (desks_on(story.installation, [connection], log, story.observer) for connection in (one, two))
+        assert first.submit() == 2
+        with pytest.raises(OtherDesk, match="another process submits the orders of shard 0"):
+            second.submit()
+    assert story.ask("SELECT orders, first_seq, last_seq, written FROM submission") == [(2, 1, 2, True)]
+    assert len(list((story.installation.bank_directory / "out").glob("*.xml"))) == 1
+
+
+def test_a_lost_topic_of_orders_keeps_no_order_from_the_bank(tale: Tale) -> None:
     story = tale(shards=1)
     story.hears(person("ann"), person("bob"))
     with story.connection() as connection:
-        connection.execute("UPDATE relay SET relayed_seq = 1")
-    with pytest.raises(RuntimeError, match="released order 1 is missing"):
-        story.pay()
+        connection.execute("UPDATE relay SET relayed_seq = 2")  # as if they had been published, to a topic that is no more
+    story.pay()
+    assert LogReader(story.installation.log_directory, ORDERS, 0).end_offset() == 0
+    assert {order.state for order in story.orders()} == {State.SENT}
+    story.audit()
 
 
 def test_the_bank_answers_for_the_orders_of_every_server(tale: Tale) -> None:

@@ -1,4 +1,4 @@
-"""What the bank answers: pain.002 (accepted, rejected) and camt.054 (settled, returned), read into one kind of answer."""
+"""What the bank answers: pain.002 (accepted, rejected), camt.054 and camt.053 (settled, returned), read into one kind of answer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.problems import Malformed, Problem
 Outcome = Literal["accepted", "pending", "rejected", "settled", "returned"]
 _ROWS_AT_ONCE = 2_000
 """Transfers taken from the tree in one go; what memory a file takes depends on this and not on its size."""
-READABLE = ("pain.002.001.10", "pain.002.001.11", "pain.002.001.12", "camt.054.001.08")
+READABLE = ("pain.002.001.10", "pain.002.001.11", "pain.002.001.12", "camt.053.001.08", "camt.054.001.08")
 
 OUTCOME_OF_STATUS: dict[str, Outcome] = {
     **dict.fromkeys(("ACTC", "ACCP", "ACFC", "ACFW", "ACSP", "ACWC", "ACWP", "ACPD", "ACIS"), "accepted"),
@@ -41,9 +41,9 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 class BankMessage(msgspec.Struct, frozen=True):
     """One file of the bank. `status` and `reason` are those of the whole batch (pain.002 only); `other_entries` counts the lines of a
-    camt.054 that answer no order."""
+    notification or statement that answer no order."""
 
-    kind: Literal["pain.002", "camt.054"]
+    kind: Literal["pain.002", "camt.053", "camt.054"]
     message_id: str
     original_message_id: str
     answers: list[Answer]
@@ -74,7 +74,7 @@ def read_answers(data: bytes, *, expected: Expected | None = None) -> BankMessag
     """Reads one file. It is taken whole or not at all: Malformed holds everything that is wrong with it."""
     name = message_name(data, READABLE)
     reading = Reading(ISO + name)
-    reader = (_StatusReport if name.startswith("pain") else _Notification)(reading, expected or Expected())
+    reader = (_StatusReport if name.startswith("pain") else _Statement if name.startswith("camt.053") else _Notification)(reading, expected or Expected())
     handlers, row, waiting = {reading.path(tag): handler for tag, handler in reader.handlers.items()}, reading.path(reader.row), 0
     for element in elements(data, [*handlers, row]):
         if element.tag != row:
@@ -203,11 +203,13 @@ class _Detail(msgspec.Struct, gc=False):
 class _Notification:
     """camt.054 while it is read: booked debits settle an order, booked credits with return information give one back."""
 
+    kind: Literal["camt.053", "camt.054"] = "camt.054"
+    box = "Ntfctn"
     row = "TxDtls"
     parts = ("Refs/EndToEndId", "Refs/MsgId", "Amt", "Amt/@Ccy", "CdtDbtInd", "RtrInf/Rsn/*")
 
     def __init__(self, reading: Reading, expected: Expected) -> None:
-        self.handlers = {"GrpHdr": self.header, "Acct": self.account, "Ntry": self.entry, "Ntfctn": self.notification}
+        self.handlers = {"GrpHdr": self.header, "Acct": self.account, "Ntry": self.entry, self.box: self.notification}
         self.rows = _Rows(reading, self.row, self.parts, self.transfer)
         self._reading, self._expected = reading, expected
         self._answers: list[Answer] = []
@@ -221,9 +223,9 @@ class _Notification:
         self._reading.same(element, "GrpHdr.MsgRcpt", self._reading.text(element, "MsgRcpt/Nm"), self._expected.initiating_party, "the recipient")
 
     def account(self, element: Element) -> None:
-        if element.getparent().tag == self._reading.path("Ntfctn"):
-            self._reading.same(element, "Ntfctn.Acct", self._reading.text(element, "Id/IBAN"), self._expected.account_iban, "the account")
-            self._reading.same(element, "Ntfctn.Acct.Svcr", self._reading.text(element, "Svcr/FinInstnId/BICFI"), self._expected.bank_bic, "the bank")
+        if element.getparent().tag == self._reading.path(self.box):
+            self._reading.same(element, f"{self.box}.Acct", self._reading.text(element, "Id/IBAN"), self._expected.account_iban, "the account")
+            self._reading.same(element, f"{self.box}.Acct.Svcr", self._reading.text(element, "Svcr/FinInstnId/BICFI"), self._expected.bank_bic, "the bank")
 
     def transfer(self, element: Element, end_to_end_id: str, original: str, amount: str, currency: str, direction: str, reason: str) -> None:
         amount_minor = self._reading.money(element, f"Ntry[{len(self._entries)}].TxDtls.Amt", amount, currency)
@@ -272,7 +274,14 @@ class _Notification:
 
     def message(self) -> BankMessage:
         originals = {answer.original_message_id for answer in self._answers}
-        return BankMessage("camt.054", self._message_id, originals.pop() if len(originals) == 1 else "", self._answers, other_entries=self._other)
+        return BankMessage(self.kind, self._message_id, originals.pop() if len(originals) == 1 else "", self._answers, other_entries=self._other)
+
+
+class _Statement(_Notification):
+    """camt.053 while it is read: the account's bookings of a day, in the same entries."""
+
+    kind = "camt.053"
+    box = "Stmt"
 
 
 def _answers_an_order(detail: _Detail, direction_of_entry: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -81,21 +81,18 @@ def submitted_to(connection: Connection[Row], shard: int) -> int:
 
 
 @away()
-def orders_position(connection: Connection[Row], topic: str, shard: int) -> int:
-    """The next offset of the orders' topic that the bank connector takes."""
-    connection.execute("INSERT INTO position VALUES (%s, %s, 0) ON CONFLICT DO NOTHING", (topic, shard))
-    row = connection.execute("SELECT next_offset FROM position WHERE topic = %s AND shard = %s", (topic, shard)).fetchone()
-    return int(str(row[0])) if row else 0
+def shards_with_more(connection: Connection[Row], submitted: Mapping[int, int]) -> list[int]:
+    """The shards that have released orders after these numbers."""
+    rows = connection.execute("SELECT shard, release_seq FROM lane WHERE shard = ANY(%s) ORDER BY shard", (list(submitted),))
+    return [int(str(shard)) for shard, release_seq in rows if int(str(release_seq)) > submitted[int(str(shard))]]
 
 
 @away()
-def prepare(connection: Connection[Row], topic: str, shard: int, first_offset: int, end_offset: int, submissions: Sequence[Submission]) -> bool:
-    """Writes submissions and the position in one transaction, before anything is sent; False where the position has moved."""
+def prepare(connection: Connection[Row], shard: int, submitted: int, submissions: Sequence[Submission]) -> bool:
+    """Writes the submissions that follow in one transaction, before anything is sent; False where more than `submitted` is covered already."""
     with connection.transaction():
-        moved = connection.execute(
-            "UPDATE position SET next_offset = %s WHERE topic = %s AND shard = %s AND next_offset = %s", (end_offset, topic, shard, first_offset)
-        )
-        if moved.rowcount != 1:
+        connection.execute("SELECT FROM relay WHERE shard = %s FOR UPDATE", (shard,))
+        if submitted_to(connection, shard) != submitted:
             return False
         for submission in submissions:
             connection.execute(f"INSERT INTO submission ({_SUBMISSION}) VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)".encode(), submission)

@@ -24,6 +24,7 @@ def run(
     metrics_port: Annotated[int | None, typer.Option(help="Serve /metrics on this port; 0 takes a free one.")] = None,
 ) -> None:
     """Takes events, decides, orders, and exchanges files with the bank; on one machine. Ctrl-C finishes the work in hand."""
+    from pipeline.problems import Malformed, Problem
     from streams import logs
     from streams.installation import opened
     from streams.lanes import utc_today
@@ -32,6 +33,9 @@ def run(
     from streams.runner import Progress, runner_of, signals
 
     settings = settings_of(context, processes=processes, metrics_port=metrics_port)
+    if settings.kafka.servers:
+        mend = "Run `payout worker`, and beside it `payout bank submit --watch` and `payout bank receive --watch`."
+        raise Malformed([Problem("kafka.servers", "is set, so events come through Kafka, and `payout run` takes them from the embedded log", mend)])
     metrics = Metrics()
     with progress_bar("records taken") as bar:
         logs.configure(settings.log_level, settings.log_format, settings.home)
