@@ -52,7 +52,7 @@ MALFORMED = "pipeline.problems.Malformed"
 AWAY = {"connectors.store.connecting.StoreAway", "psycopg.OperationalError"}
 WORLD = {
     "connectors.broker_files.BrokerUnavailable", "connectors.kafka_cluster.KafkaAway", "streams.worker_holding.RecordsGone",
-    "streams.worker_holding.Stuck", "streams.worker_topics.TopicsDiffer",
+    "streams.worker_watch.Stuck", "streams.worker_topics.TopicsDiffer",
     "connectors.postgres_account.Unavailable", "connectors.log_reader.OffsetOutOfRange", "connectors.log_segment.LogCorrupt",
     "connectors.segment_log.LogFailed", "connectors.segment_log.LogInUse", "connectors.store.frames.Replaced", "connectors.store.schema.StoreError",
     "streams.runner.LaneFailed", "streams.replay.BeginningGone", "streams.bank_desk.OtherDesk", "streams.bank_desk.OutboxBroken",

@@ -27,8 +27,9 @@ from . import garbage
 from .installation import Installation, opened
 from .settings import Settings, load_settings
 from .topics import lane_topics
-from .worker_holding import Holding, Place, RecordsGone
+from .worker_holding import Holding, RecordsGone
 from .worker_topics import check_topics
+from .worker_watch import Lookout, Place
 
 log = structlog.get_logger("worker")
 
@@ -126,6 +127,12 @@ class LaneConsumer(driver.Consumer):
         consumer = self._thread._ensure_consumer()
         return consumer.highwater(tp) if tp in consumer.assignment() else None
 
+    def unread(self, holding: Holding) -> dict[Place, Any]:
+        """The partitions that ought to be read, each with the moment when Kafka last answered for it; None where it is not claimed yet."""
+        consumer = self._thread._ensure_consumer()
+        assigned = {(tp.topic, tp.partition): tp for tp in consumer.assignment()}
+        return {place: consumer.last_poll_timestamp(assigned[place]) for place in holding.hungry(assigned)} | dict.fromkeys(holding.unclaimed(assigned))
+
     async def wait_empty(self) -> None:
         """Before partitions go, and at the end: what is in flight ends, the rest is given up."""
         if self.holding is not None:
@@ -204,8 +211,10 @@ class LaneService(Service):
     @Service.task
     async def _look_after(self) -> None:
         holding = await self.ready()
+        consumer, lookout = cast(LaneConsumer, self.app.consumer), Lookout(holding.installation, self.app.observer, self._failed)
         while not self.should_stop:
             await self.sleep(LOOK_S)
+            await lookout.look(None if self.app.rebalancing and not holding.claiming else consumer.unread(holding))
             if holding.look_after() and not self.app.rebalancing:
                 log.warning("a lost shard is still assigned here, all are claimed again")
                 await self.app.consumer.perform_seek()

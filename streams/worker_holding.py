@@ -23,6 +23,7 @@ from .installation import Installation
 from .members import MemberRelay
 from .relay import Relay
 from .worker_shard import OutOfOrder, Shard
+from .worker_watch import STUCK_S, Place, Stuck
 
 log = structlog.get_logger("worker")
 
@@ -38,15 +39,6 @@ LOCKED_S = 3.0
 SESSIONS_LEFT_ALONE = 1.5
 """For how many session timeouts a shard that somebody else has claimed is left alone, while the group still says that it is this worker's."""
 
-STUCK_S = 120.0
-"""A lane with records that ends no step for so long is stuck: the worker ends, and another one takes its shards."""
-
-Place = tuple[str, int]
-
-
-class Stuck(RuntimeError):
-    """Records wait and nothing happens: the worker must be started anew."""
-
 
 class RecordsGone(RuntimeError):
     """Kafka no longer has the records at a position, so that going on would skip some."""
@@ -56,7 +48,7 @@ class Holding:
     """The shards that this worker holds. Everything is called in the event loop."""
 
     def __init__(self, installation: Installation, observer: Observer, failed: Callable[[BaseException], None]) -> None:
-        self._installation, self._observer, self._failed = installation, observer, failed
+        self.installation, self._observer, self._failed = installation, observer, failed
         self._threads = ThreadPoolExecutor(THREADS, "lane")
         self._relay = _Relaying(installation)
         self._relay_thread = ThreadPoolExecutor(1, "relay")
@@ -70,7 +62,7 @@ class Holding:
         """Claims these shards and no others; gives where to go on. They take nothing before `begin`."""
         async with self._one_claim:
             await self.drop()
-            taking = [Shard(self._installation, number, self._observer, self._threads, self._worked) for number in sorted(shards)]
+            taking = [Shard(self.installation, number, self._observer, self._threads, self._worked) for number in sorted(shards)]
             try:
                 positions = await asyncio.gather(*(self._claim(shard) for shard in taking))
             except BaseException:
@@ -100,13 +92,18 @@ class Holding:
         claiming = asyncio.ensure_future(shard.claim())
         try:
             while not (await asyncio.wait([claiming], timeout=LOCKED_S))[0]:
-                url = self._installation.store.url_of(shard.number)
+                url = self.installation.store.url_of(shard.number)
                 evicted = await asyncio.get_running_loop().run_in_executor(None, evict_blockers, url, os.getpid())
                 if evicted:
                     log.warning("a worker that kept the shard locked was evicted", shard=shard.number, transactions=evicted)
             return claiming.result()
         finally:
             claiming.cancel()
+
+    @property
+    def claiming(self) -> bool:
+        """Whether a claim is under way."""
+        return self._one_claim.locked()
 
     def begin(self) -> None:
         """The consumer stands at the claimed positions: lanes may take what comes."""
@@ -127,6 +124,10 @@ class Holding:
     def hungry(self, places: Iterable[Place]) -> dict[Place, Shard]:
         """Where records may be fetched for."""
         return {(topic, number): shard for topic, number in places if (shard := self._shards.get(number)) is not None and shard.has_room(topic)}
+
+    def unclaimed(self, places: Iterable[Place]) -> list[Place]:
+        """Which of the assigned places are of shards that are still to be claimed."""
+        return [(topic, number) for topic, number in places if number not in self.lost and number not in self._shards]
 
     def feed(self, place: Place, shard: Shard, records: Sequence[Any], end_of_log: int | None) -> int | None:
         """Hands fetched records to their lane, unless it was given up meanwhile; an offset to go back to where they do not follow."""
@@ -151,7 +152,7 @@ class Holding:
                 self._observer.gauge(LAG, max(0, shard.fetched[topic].end_of_log - offset), topic=topic, shard=str(number))
             if shard.stuck_s > STUCK_S:
                 self._failed(Stuck(f"shard {number}: records have waited {shard.stuck_s:.0f} s and its lane has ended nothing"))
-        patience_s = SESSIONS_LEFT_ALONE * self._installation.settings.kafka.session_s
+        patience_s = SESSIONS_LEFT_ALONE * self.installation.settings.kafka.session_s
         return any(time.monotonic() - since > patience_s for since in self.lost.values())
 
     async def publish(self) -> None:
@@ -202,7 +203,7 @@ class _Relaying:
     """The relays of this worker, in one thread: connections and producer are made when they are first needed, and anew after an error."""
 
     def __init__(self, installation: Installation) -> None:
-        self._installation = installation
+        self.installation = installation
         self._open = ExitStack()
         self._writer: KafkaWriter | None = None
         self._connections: Mapping[str, Connection[Row]] = {}
@@ -229,9 +230,9 @@ class _Relaying:
         return published
 
     def _relays(self, shard: int) -> tuple[Relay, MemberRelay]:
-        store = self._installation.store
+        store = self.installation.store
         if self._writer is None:
-            self._writer = self._open.enter_context(KafkaWriter(self._installation.settings.kafka.cluster(), "payout-relay"))
+            self._writer = self._open.enter_context(KafkaWriter(self.installation.settings.kafka.cluster(), "payout-relay"))
             self._connections = {url: self._open.enter_context(connect(url, "payout relay")) for url in store.urls}
         connection = self._connections[store.url_of(shard)]
         return Relay(connection, self._writer, shard), MemberRelay(connection, self._writer, shard, store.shards)

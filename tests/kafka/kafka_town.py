@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -83,6 +84,13 @@ class Worker:
     def said(self, text: str) -> int:
         """How often its log has a text."""
         return self.text.count(text)
+
+    @property
+    def claimed(self) -> list[int] | None:
+        """The shards that it has claimed last, None where it has not yet."""
+        lines = [line for line in self.text.splitlines() if "shards claimed" in line]
+        found = re.search(r'\bshards"?[=:] ?\[([\d, ]*)\]', lines[-1]) if lines else None  # under `faust worker` the log is not JSON
+        return [int(shard) for shard in found[1].split(",")] if found else None
 
     @property
     def owner(self) -> str:
@@ -166,8 +174,14 @@ class Town:
         return [owner for (owner,) in self.story.ask("SELECT owner FROM lane ORDER BY shard")]
 
     def await_owners(self, *workers: Worker) -> None:
-        """Returns when exactly these workers have shards."""
-        until(lambda: self._all_run() and set(self.owners()) == {worker.owner for worker in workers}, f"{len(workers)} workers share the shards")
+        """Returns when exactly these workers have shards, and each has begun with those that stand for it in the store."""
+
+        def share() -> bool:
+            owners = self.owners()
+            own = {worker: [shard for shard, owner in enumerate(owners) if owner == worker.owner] for worker in workers}
+            return self._all_run() and all(shards and worker.claimed == shards for worker, shards in own.items()) and sum(map(len, own.values())) == len(owners)
+
+        until(share, f"{len(workers)} workers share the shards")
 
     def taken(self) -> bool:
         """Whether every record in Kafka is behind a position."""

@@ -65,12 +65,13 @@ def test_a_worker_frozen_past_its_session_commits_nothing_under_its_old_claim_an
 def test_a_rolling_restart_of_workers_with_names_of_their_own_moves_no_shard(town: Town, embedded: Reference):
     town.provision()
     records = everybody()
-    stays, leaves = town.worker(PAYOUT_KAFKA__INSTANCE="one"), town.worker(PAYOUT_KAFKA__INSTANCE="two")
+    named = [{"PAYOUT_KAFKA__INSTANCE": name, "PAYOUT_KAFKA__SESSION_S": "60"} for name in ("one", "two")]
+    stays, leaves = (town.worker(**environment) for environment in named)
     town.await_owners(stays, leaves)
     town.tell(records[:360])
     before, claims = town.owners(), stays.said("shards claimed")
     assert leaves.stop() == 0
-    returns = town.worker(PAYOUT_KAFKA__INSTANCE="two")
+    returns = town.worker(**named[1])
     town.await_owners(stays, returns)
     town.tell(records[360:])
     town.await_taken()

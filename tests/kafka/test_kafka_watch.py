@@ -1,0 +1,43 @@
+"""What Faust does not notice is noticed: a broker that answers nothing, and partitions that are assigned and not read."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from kafka_town import Reference, Town, everybody, orders_of, until
+
+from connectors.broker import Brokers
+from connectors.store.servers import connect
+
+
+def test_a_broker_that_answers_nothing_is_noticed_and_work_goes_on_when_it_answers_again(town: Town, brokers: Brokers, embedded: Reference):
+    town.provision()
+    town.tell(everybody()[:360])
+    worker = town.worker()
+    town.await_taken()
+    (broker,) = brokers.nodes()
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        until(lambda: worker.said("Kafka answers nothing") >= 1, "the worker notices that Kafka is silent")
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
+    town.tell(everybody()[360:])
+    town.await_taken()
+    until(lambda: worker.said("everything is read again") >= 1, "the worker notices that Kafka answers")
+    assert worker.stop() == 0
+    assert orders_of(town.story) == embedded.orders
+
+
+def test_partitions_that_are_assigned_and_not_read_are_noticed(town: Town):
+    town.provision()
+    town.tell(everybody())
+    with connect(town.story.urls[0], "somebody") as somebody:
+        somebody.execute("BEGIN")
+        somebody.execute("SELECT 1 FROM lane WHERE shard = 2 FOR UPDATE")
+        worker = town.worker()
+        until(lambda: worker.said("partitions are assigned here and are not read") >= 1, "the worker notices that it does not read what it was given")
+        assert worker.claimed is None
+        somebody.execute("ROLLBACK")
+    town.await_taken()
+    assert worker.stop() == 0
