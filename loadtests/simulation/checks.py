@@ -24,6 +24,7 @@ class NotAsItMustBe(AssertionError):
 def compared(ground: Ground, world: World) -> list[str]:
     """Everything that is not as it must be."""
     installation = world.site.installation
+    world.log.keep(installation.log_directory)
     journal = journal_path(installation.settings.home)
     found = audit(installation, journal=journal if journal.exists() else None)
     problems = [f"{check.id}: {check.name}: {check.violations} of {check.checked}: {check.examples}" for check in found.checks if not check.ok]
@@ -67,7 +68,7 @@ def said_by_registries(world: World) -> list[Said]:
         Said(topic, key, value)
         for topic in registry_topics(installation.registries)
         for shard in range(installation.store.shards)
-        for key, value in zip(*world.reader(topic, shard).read(0, 100_000)[1:3], strict=True)
+        for key, value in zip(*world.log.read(topic, shard)[1:3], strict=True)
     ]
 
 
@@ -83,7 +84,7 @@ def published(world: World) -> list[str]:
     for connection in world.site.installation.store.servers("payout simulation"):
         for shard, released in connection.execute("SELECT shard, release_seq FROM lane ORDER BY shard"):
             seen: dict[int, bytes] = {}
-            for value in world.reader(ORDERS, int(str(shard))).read(0, 100_000).values:
+            for value in world.log.read(ORDERS, int(str(shard))).values:
                 seq = decode_released(value).release_seq
                 if seq > len(seen) + 1:
                     problems.append(f"shard {shard}: released order {seq} was published when {len(seen) + 1} was to come")

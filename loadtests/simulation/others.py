@@ -207,10 +207,10 @@ class Bank:
             self._world.faults["a file of the bank came twice"] += 1
             return "sends a file again"
         shard = chance.randrange(installation.store.shards)
-        reader = self._world.reader(RECEIPTS, shard)
-        if not reader.end_offset():
+        values = self._world.log.read(RECEIPTS, shard).values
+        if not values:
             return "has nothing to repeat"
-        answers = [answer for value in reader.read(0).values if isinstance(answer := _read(value), Answer)]
+        answers = [answer for value in values if isinstance(answer := _read(value), Answer)]
         answer = chance.choice(answers)
         kind, said = self._odd(answer, [other for other in answers if _order(other) == _order(answer)])
         self._world.log.append(RECEIPTS, shard, [(answer.subject.encode(), said)])

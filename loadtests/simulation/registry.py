@@ -124,4 +124,3 @@ def placed(records: list[Said], shards: int) -> dict[tuple[str, int], list[tuple
     for record in records:
         by_place.setdefault((record.topic, partition_of(record.key, shards)), []).append((record.key, record.value))
     return by_place
-

@@ -7,9 +7,8 @@ import os
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
-from typing import Any
 
-from connectors.segment_log import Frame, LogReader
+from connectors.segment_log import Frame
 from connectors.store.frames import Replaced
 from connectors.store.servers import Connection, Row
 from pipeline.observing import Silent
@@ -38,21 +37,21 @@ class Record:
 
 
 class Embedded:
-    """A lane's reader of the embedded log, which gives frames of any size."""
+    """A lane's reader of the log, which gives frames of any size."""
 
-    def __init__(self, world: World, log: LogReader) -> None:
-        self._world, self._log = world, log
+    def __init__(self, world: World, topic: str, shard: int) -> None:
+        self._world, self._place = world, (topic, shard)
 
     def read(self, offset: int, max_records: int) -> Frame:
         """The next records."""
-        return self._log.read(offset, min(max_records, self._world.chance.choice(FRAMES)))
+        return self._world.log.read(*self._place, offset, size(self._world, max_records))
 
 
 class Consumed:
     """A lane's reader of what a consumer fetched: some of it twice, and now and then not what comes next."""
 
-    def __init__(self, world: World, log: LogReader) -> None:
-        self._world, self._log = world, log
+    def __init__(self, world: World, topic: str, shard: int) -> None:
+        self._world, self._place = world, (topic, shard)
         self._fetched = Fetched()
         self._next = 0
 
@@ -64,14 +63,13 @@ class Consumed:
     def read(self, offset: int, max_records: int) -> Frame:
         """What is at hand, after a fetch."""
         self._fetch()
-        return self._fetched.read(offset, min(max_records, self._world.chance.choice(FRAMES)))
+        return self._fetched.read(offset, size(self._world, max_records))
 
     def _fetch(self) -> None:
-        chance, end = self._world.chance, self._log.end_offset()
-        begin = self._next
-        if not self._world.healing and chance.random() < 0.2:
+        chance, end, begin = self._world.chance, self._world.log.end_offset(*self._place), self._next
+        if begin < end and not self._world.healing and chance.random() < 0.2:
             begin = min(end, max(0, begin + chance.choice((-4, -2, -1, 1, 2, 4))))
-        frame = self._log.read(begin, chance.choice(FRAMES))
+        frame = self._world.log.read(*self._place, begin, size(self._world, 1_000))
         records = [Record(begin + index, key, value) for index, (key, value) in enumerate(zip(frame.keys, frame.values, strict=True))]
         try:
             self._fetched.put(records, end)
@@ -81,12 +79,21 @@ class Consumed:
             self._next = gap.offset
 
 
+def size(world: World, most: int) -> int:
+    """How many records come at once: few, so that much can happen between them, until everything heals."""
+    return most if world.healing else min(most, world.chance.choice(FRAMES))
+
+
 class SimulatedLanes(Lanes):
     """Lanes that look at rules and calendar when the history says so, and whose connections can be cut."""
 
+    due = False
+    """Whether the next step begins with a look."""
+
     def step(self) -> int:
-        """A step without a look by the clock of the machine."""
-        self._looked = math.inf
+        """A step, whatever the clock of the machine says."""
+        self._looked = -math.inf if self.due else math.inf
+        self.due = False
         return super().step()
 
     def connections(self) -> Iterable[Connection[Row]]:
@@ -139,22 +146,15 @@ class Worker:
         self._world.say(f"{self.name} has shards {','.join(map(str, self.shards))} at {self.where()}")
 
     def _reader(self, topic: str, shard: int) -> Embedded | Consumed:
-        log = self._world.reader(topic, shard)
-        return Consumed(self._world, log) if self._kafka else Embedded(self._world, log)
+        return Consumed(self._world, topic, shard) if self._kafka else Embedded(self._world, topic, shard)
 
-    def takes(self) -> int:
-        """A step of its lanes; gives how much it was."""
-        return self._led(lambda lanes: lanes.patient_step())
-
-    def looks(self) -> None:
-        """Follows the log of rules and the calendar."""
-        self._led(lambda lanes: lanes.look())
-
-    def _led(self, work: Callable[[SimulatedLanes], Any]) -> int:
+    def takes(self, *, look: bool = False) -> int:
+        """A step of its lanes, after a look at rules and calendar or without; gives how much it was."""
         if self.lanes is None:
             return 0
+        self.lanes.due = look
         try:
-            return int(work(self.lanes) or 0)
+            return self.lanes.patient_step()
         except Replaced as replaced:
             self._world.faults["a zombie was refused"] += 1
             self._world.say(f"{self.name} is replaced: {replaced}")

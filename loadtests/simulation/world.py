@@ -12,16 +12,13 @@ from typing import Protocol
 
 from connectors.kafka_cluster import KafkaAway
 from connectors.log_batch import Record
-from connectors.segment_log import LogReader, LogWriter
 from connectors.store.servers import StoreAway
 
 from .ground import BEGIN, Site
+from .log import MemoryLog
 
 LOG_BEGINS, LOG_ENDS = "log_append_begins", "log_append_ends"
 """Points of the world itself: the log is about to take records, and has taken them."""
-
-OF_THE_LOG = frozenset({"log_written", "log_rolled"})
-"""Points inside the log's own process, which lives on here."""
 
 ANSWERED = frozenset(
     {"claimed", "after_commit", "activation_begun", "activation_after_commit", "relay_marked", "bank_prepared", "bank_submitted", "bank_answers_taken"}
@@ -76,9 +73,7 @@ class World:
     others: Callable[[int], None] = lambda steps: None
     """Lets others take so many steps while somebody waits."""
     healing: bool = False
-
-    def __post_init__(self) -> None:
-        self.log = LogWriter(self.site.installation.log_directory, fsync="close", now_ms=lambda: int(self.now.timestamp() * 1000))
+    log: MemoryLog = field(default_factory=MemoryLog)
 
     def today(self) -> date:
         """The day."""
@@ -91,7 +86,7 @@ class World:
     def passes(self, point: str) -> None:
         """Somebody passes a point: what was planned for it happens."""
         activity = self.activities[-1] if self.activities else None
-        if activity is None or activity.fault is None or self.healing or point in OF_THE_LOG:
+        if activity is None or activity.fault is None or self.healing:
             return
         activity.countdown -= 1
         if activity.countdown > 0:
@@ -133,7 +128,3 @@ class World:
 
     def flush(self) -> None:
         """Everything appended is in the log."""
-
-    def reader(self, topic: str, shard: int) -> LogReader:
-        """A reader of a partition."""
-        return LogReader(self.site.installation.log_directory, topic, shard)
