@@ -248,7 +248,7 @@ def test_files_of_the_bank_that_cannot_be_are_refused_whole_and_the_good_ones_ta
         "binary": (bytes(range(256)), "line"),
         "nul": (replaced(answered.status, b"<GrpHdr>", b"<GrpHdr>\0"), "line"),
         "no_xml": (b"please find attached", "line"),
-        "another_message": (b'<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.053.001.08"/>', "camt.053.001.08"),
+        "another_message": (b'<Document xmlns="urn:iso:std:iso:20022:tech:xsd:camt.052.001.08"/>', "camt.052.001.08"),
         "entities": (
             b'<!DOCTYPE d [<!ENTITY e SYSTEM "file:///etc/passwd">]>' + answered.status[answered.status.index(b"<Document") :],
             "document type declaration",
