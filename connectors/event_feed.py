@@ -17,7 +17,7 @@ import msgspec
 
 from pipeline.problems import Malformed, Problem
 from pipeline.registry import Registries
-from pipeline.sharding import partition_of
+from pipeline.sharding import by_partition
 
 from .log_batch import MAX_VALUE_BYTES, Record
 from .segment_log import LogWriter
@@ -115,10 +115,7 @@ def put_records(chunks: Iterable[tuple[str, Sequence[Record]]], log_directory: P
 
 def append_by_key(writer: Writer, topic: str, shards: int, records: Iterable[Record]) -> None:
     """Appends records of a topic, each to the partition of its key."""
-    parts: dict[int, list[Record]] = {}
-    for record in records:
-        parts.setdefault(partition_of(record[0], shards), []).append(record)
-    for partition, part in parts.items():
+    for partition, part in by_partition(records, shards).items():
         writer.append(topic, partition, part)
 
 

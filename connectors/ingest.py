@@ -253,10 +253,6 @@ class Door:
         return await asyncio.get_running_loop().run_in_executor(pool, work)
 
 
-def _foreign(registry: str, allowed: frozenset[str]) -> Problem:
-    return Problem("source", f"this is an event of the registry {registry!r}", f"This token is for events of {' and '.join(sorted(allowed))}.")
-
-
 def _placed(problem: Problem, place: str) -> Problem:
     inner = f".{problem.place}" if place and problem.place else problem.place
     return Problem(f"{place}{inner}", problem.message, problem.mend, problem.line, problem.column)

@@ -96,6 +96,13 @@ class Topics:
             ]
         return found
 
+    def ids(self, topics: Sequence[str]) -> dict[str, str]:
+        """The ids that Kafka has given to those of the topics that are there."""
+        with answering(self._cluster):
+            there = set(self._admin.list_topics())
+            known = [topic for topic in topics if topic in there]
+            return {entry["name"]: str(entry["topic_id"]) for entry in self._admin.describe_topics(known)} if known else {}
+
     def _settings(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
         from kafka.admin import ConfigResource, ConfigResourceType
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from msgspec.structs import replace
-
 from pipeline.problems import Malformed, Problem, suggestion
 from pipeline.texts import ENGLISH, Language, language_of, read_catalogue
 
@@ -39,4 +37,4 @@ def load_language(code: str, folder: Path) -> Language:
     except OSError as error:
         raise Malformed([Problem(str(path), f"cannot be read: {error.strerror}")]) from None
     except Malformed as malformed:
-        raise Malformed([replace(problem, place=f"{path}: {problem.place}".rstrip(": ")) for problem in malformed.problems]) from None
+        raise Malformed([problem.within(str(path)) for problem in malformed.problems]) from None

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import msgspec
-
 from pipeline.problems import Malformed, Problem
 from pipeline.registry import Registries, Registry, load_registry
 
@@ -21,7 +19,7 @@ def load_registries(directory: Path) -> Registries:
         try:
             registries.append(load_registry(path.read_text(encoding="utf-8")))
         except Malformed as error:
-            problems += [msgspec.structs.replace(problem, place=f"{path.name}: {problem.place}".rstrip(": ")) for problem in error.problems]
+            problems += [problem.within(path.name) for problem in error.problems]
         except UnicodeDecodeError as error:
             problems.append(Problem(path.name, f"is not UTF-8 at byte {error.start}"))
     if problems:

@@ -31,6 +31,10 @@ class Problem(msgspec.Struct, frozen=True):
         head = "".join(f"{part}: " for part in (self.file, self.place) if part)
         return f"{head}{sentences(self.message + where, self.mend)}"
 
+    def within(self, place: str) -> Problem:
+        """The same problem, told by somebody to whom its place lies within another one."""
+        return msgspec.structs.replace(self, place=place if self.place in ("", place) else f"{place}: {self.place}")
+
     @property
     def suggestion(self) -> str:
         """The known name that is nearest to the value, where the message or the mend asks whether it was meant."""

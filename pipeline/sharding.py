@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 
 
 def partition_of(key: bytes, partitions: int) -> int:
@@ -15,3 +16,11 @@ def partition_of(key: bytes, partitions: int) -> int:
 def shard_of(subject: str, shards: int) -> int:
     """The shard of a subject: the partition of its name as a message key."""
     return partition_of(subject.encode(), shards)
+
+
+def by_partition(records: Iterable[tuple[bytes, bytes]], partitions: int) -> dict[int, list[tuple[bytes, bytes]]]:
+    """Records (key, value) by the partition of their key, in their order."""
+    parts: dict[int, list[tuple[bytes, bytes]]] = {}
+    for record in records:
+        parts.setdefault(partition_of(record[0], partitions), []).append(record)
+    return parts

@@ -27,7 +27,14 @@ AGAIN_S = 0.2
 LONGEST_S = 5.0
 
 
-def desks_on(installation: Installation, servers: Sequence[Connection[Row]], writer: Writer, observer: Observer) -> list[BankDesk]:
+def utc_now() -> datetime:
+    """The moment that files are dated with."""
+    return datetime.now(UTC)
+
+
+def desks_on(
+    installation: Installation, servers: Sequence[Connection[Row]], writer: Writer, observer: Observer, now: Callable[[], datetime] = utc_now
+) -> list[BankDesk]:
     """A desk on each of these connections, which are to the servers of the store in their order."""
     settings, store = installation.settings, installation.store
     debtor = Debtor(settings.bank.debtor_name, {"scheme": "iban", "iban": settings.bank.debtor_account.get_secret_value()}, settings.bank.debtor_agent_bic)
@@ -35,7 +42,7 @@ def desks_on(installation: Installation, servers: Sequence[Connection[Row]], wri
     return [
         BankDesk(
             connection, servers, writer, installation.bank_directory, store.shards_of(server), store.shards, debtor, expected, settings.bank.batch_size,
-            observer, lambda: datetime.now(UTC),
+            observer, now,
         )
         for server, connection in enumerate(servers)
     ]  # fmt: skip

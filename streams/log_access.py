@@ -10,10 +10,11 @@ from typing import Protocol
 from connectors.kafka_log import KafkaReader, KafkaWriter
 from connectors.log_batch import Record
 from connectors.log_reader import Frame
-from connectors.segment_log import LogReader, LogWriter
+from connectors.segment_log import Fsync, LogReader, LogWriter
 
 from .installation import Installation
 from .relay import Writer
+from .settings import Settings
 from .worker_topics import check_topics
 
 
@@ -63,16 +64,18 @@ class _Segments:
         return found
 
 
+def open_writer(settings: Settings, name: str, fsync: Fsync = "batch") -> LogWriter | KafkaWriter:
+    """A writer to the log, which the caller closes; `name` tells Kafka who writes, `fsync` when the embedded log is synced. No topic is made."""
+    cluster = settings.kafka.cluster()
+    return KafkaWriter(cluster, name) if cluster.servers else LogWriter(settings.home / "log", fsync=fsync)
+
+
 @contextmanager
 def writing(installation: Installation, name: str) -> Iterator[PlacingWriter]:
-    """A writer to the log; `name` tells Kafka who writes. No topic is made."""
-    cluster = installation.settings.kafka.cluster()
-    if not cluster.servers:
-        with LogWriter(installation.log_directory) as segments:
-            yield segments
-        return
-    check_topics(installation)
-    with KafkaWriter(cluster, name) as writer:
+    """A writer to the log, whose topics in Kafka are as they must be."""
+    if installation.settings.kafka.servers:
+        check_topics(installation)
+    with open_writer(installation.settings, name) as writer:
         yield writer
 
 

@@ -9,7 +9,7 @@ from pipeline.facts import History, decode_history
 from pipeline.members import MARK, Needs, ToldAll, copy_of, decode_share, encode_share, news
 from pipeline.problems import Malformed
 from pipeline.registry import Event
-from pipeline.sharding import partition_of
+from pipeline.sharding import by_partition, partition_of
 
 from .relay import Writer
 from .topics import MEMBERS
@@ -112,11 +112,7 @@ class MemberRelay:
         waiting = members.waiting(self._connection, self._shard, self._shared_seq, limit)
         if not waiting:
             return 0
-        by_shard: dict[int, list[tuple[bytes, bytes]]] = {}
-        for share in waiting:
-            key = share.household.encode()
-            by_shard.setdefault(partition_of(key, self._shards), []).append((key, share.message))
-        for shard, records in by_shard.items():
+        for shard, records in by_partition(((share.household.encode(), share.message) for share in waiting), self._shards).items():
             self._log.append(MEMBERS, shard, records)
         self._log.flush()
         members.set_shared(self._connection, self._shard, waiting[-1].seq)

@@ -137,7 +137,7 @@ def bookings_of(paths: Sequence[Path], journal: Path | None) -> Bookings:
         try:
             found.message(read_answers(data))
         except Malformed as malformed:
-            problems += [msgspec.structs.replace(problem, place=f"{path}: {problem.place}") for problem in malformed.problems]
+            problems += [problem.within(str(path)) for problem in malformed.problems]
     if problems:
         raise Malformed(problems)
     if journal is not None:

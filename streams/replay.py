@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from connectors.embedded_postgres import EmbeddedPostgres
+from connectors.event_feed import append_by_key
 from connectors.segment_log import LogWriter, create_topic
 from connectors.store.servers import Store, connect
 from pipeline.observing import Silent
-from pipeline.sharding import partition_of
 
 from .audit import Digest, digest_of
 from .installation import Installation
@@ -54,11 +54,7 @@ def replayed(installation: Installation, *, shards: int | None = None, seed: int
                 create_topic(replica.log_directory, topic, other)
             with LogWriter(replica.log_directory, fsync="close") as writer, reading(installation) as log:
                 for topic, records in _shuffled(installation, log, random.Random(seed), chunk):
-                    by_shard: dict[int, list[tuple[bytes, bytes]]] = {}
-                    for key, value in records:
-                        by_shard.setdefault(partition_of(key, other), []).append((key, value))
-                    for shard, mine in by_shard.items():
-                        writer.append(topic, shard, mine)
+                    append_by_key(writer, topic, other, records)
             lanes = Lanes(replica, lambda today: installation.standing_rules(replica.store, today), range(other), Silent())
             try:
                 lanes.claim()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from connectors.kafka_cluster import answering
+from connectors.kafka_topics import Topics
 from connectors.store.topic_ids import made_anew
 
 from .installation import Installation
@@ -12,17 +12,8 @@ from .worker_topics import TopicsDiffer
 
 def topic_ids(installation: Installation) -> dict[str, str]:
     """The id of every topic that is there."""
-    from kafka.admin import KafkaAdminClient  # type: ignore[import-untyped]
-
-    cluster = installation.settings.kafka.cluster()
-    with answering(cluster):
-        admin = KafkaAdminClient(**cluster.client("payout-topics"), request_timeout_ms=15_000, bootstrap_timeout_ms=10_000)
-        try:
-            there = set(admin.list_topics())
-            known = [topic for topic in all_topics(installation.registries) if topic in there]
-            return {entry["name"]: str(entry["topic_id"]) for entry in admin.describe_topics(known)} if known else {}
-        finally:
-            admin.close()
+    with Topics(installation.settings.kafka.cluster()) as topics:
+        return topics.ids(all_topics(installation.registries))
 
 
 def check_topic_ids(installation: Installation) -> None:

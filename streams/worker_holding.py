@@ -203,7 +203,7 @@ class _Relaying:
     """The relays of this worker, in one thread: connections and producer are made when they are first needed, and anew after an error."""
 
     def __init__(self, installation: Installation) -> None:
-        self.installation = installation
+        self._installation = installation
         self._open = ExitStack()
         self._writer: KafkaWriter | None = None
         self._connections: Mapping[str, Connection[Row]] = {}
@@ -230,9 +230,9 @@ class _Relaying:
         return published
 
     def _relays(self, shard: int) -> tuple[Relay, MemberRelay]:
-        store = self.installation.store
+        store = self._installation.store
         if self._writer is None:
-            self._writer = self._open.enter_context(KafkaWriter(self.installation.settings.kafka.cluster(), "payout-relay"))
+            self._writer = self._open.enter_context(KafkaWriter(self._installation.settings.kafka.cluster(), "payout-relay"))
             self._connections = {url: self._open.enter_context(connect(url, "payout relay")) for url in store.urls}
         connection = self._connections[store.url_of(shard)]
         return Relay(connection, self._writer, shard), MemberRelay(connection, self._writer, shard, store.shards)

@@ -28,7 +28,7 @@ from connectors.segment_log import LogWriter, create_topic
 from connectors.store.servers import Store
 from loadtests.proxy import Kafka, Postgres, Proxy
 from pipeline.observing import Silent
-from pipeline.sharding import partition_of
+from pipeline.sharding import by_partition
 from streams.audit import Digest, digest_of
 from streams.installation import Installation
 from streams.lanes import Lanes
@@ -71,10 +71,8 @@ def slices_of(population: Population) -> list[Slice]:
     found = []
     for turn in range(max(map(len, by_topic.values()))):
         for topic, pieces in by_topic.items():
-            by_shard: dict[int, list[tuple[bytes, bytes]]] = {}
-            for record in pieces[turn] if turn < len(pieces) else ():
-                by_shard.setdefault(partition_of(record[0], SHARDS), []).append(record)
-            found += [Slice(topic, shard, part) for shard, part in by_shard.items()]
+            records = pieces[turn] if turn < len(pieces) else ()
+            found += [Slice(topic, shard, part) for shard, part in by_partition(records, SHARDS).items()]
     return found
 
 

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import polars as pl
 
+from connectors.event_feed import append_by_key
 from connectors.kafka_cluster import Cluster
 from connectors.kafka_log import KafkaWriter
 from connectors.population import CLEAN, TAX, Population
 from loadtests.bench import UNITS, Assessment
-from pipeline.sharding import partition_of
 
 PARTITIONS = 4
 
@@ -41,11 +41,7 @@ def put(cluster: Cluster, topic: str, units: int | None, rounds: int = 1) -> int
     with KafkaWriter(cluster, "payout-peers") as writer:
         for _ in range(rounds):
             for piece in records(units):
-                parts: dict[int, list[tuple[bytes, bytes]]] = {}
-                for record in piece:
-                    parts.setdefault(partition_of(record[0], PARTITIONS), []).append(record)
-                for partition, part in parts.items():
-                    writer.append(topic, partition, part)
+                append_by_key(writer, topic, PARTITIONS, piece)
                 events += len(piece)
         writer.flush()
     return events

@@ -8,8 +8,6 @@ from datetime import timedelta
 
 from msgspec.structs import replace
 
-from connectors.bank.answers import Expected
-from connectors.bank.initiation import Debtor
 from connectors.failpoints import failpoint
 from connectors.kafka_cluster import KafkaAway
 from connectors.sandbox_bank import Behaviour, SandboxBank
@@ -21,6 +19,7 @@ from pipeline.receipts import Answer, decode_answer, encode
 from pipeline.rules import Rule
 from pipeline.rules.life import WHOLE, Logged
 from streams.bank_desk import BankDesk
+from streams.desks import desks_on
 from streams.members import MemberRelay
 from streams.relay import Relay
 from streams.rule_life import Outcome, RuleLife
@@ -148,16 +147,8 @@ class Desk(Connected):
     def opens(self) -> None:
         """Puts out again what was interrupted."""
         super().opens()
-        world, installation = self.world, self.world.site.installation
-        settings, store = installation.settings.bank, installation.store
-        debtor = Debtor(settings.debtor_name, {"scheme": "iban", "iban": settings.debtor_account.get_secret_value()}, settings.debtor_agent_bic)
-        self._desks = [
-            BankDesk(
-                connection, self.connections, world, installation.bank_directory, store.shards_of(server), store.shards, debtor,
-                Expected(bank_bic=settings.bank_bic, initiating_party=settings.debtor_name), settings.batch_size, Silent(), lambda: world.now,
-            )
-            for server, connection in enumerate(self.connections)
-        ]  # fmt: skip
+        world = self.world
+        self._desks = desks_on(world.site.installation, self.connections, world, Silent(), lambda: world.now)
         resumed = sum(desk.resume() for desk in self._desks)
         if resumed:
             world.say(f"bank desk puts {resumed} out again")

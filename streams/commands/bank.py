@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .opening import reading, settings_of
+from .opening import reading
 from .speaking import AsJson, money, note, say, say_json, say_table
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def _desks(context: typer.Context, watch: bool) -> Iterator[tuple[Installation, 
     from streams.desks import Desks
 
     with reading(context) as installation:
-        settings = settings_of(context)
+        settings = installation.settings
         if watch:
             logs.configure(settings.log_level, settings.log_format, settings.home)
         if not settings.kafka.servers:

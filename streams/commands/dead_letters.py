@@ -110,7 +110,7 @@ def replay(
                 except dealing.NotOpen:
                     continue  # somebody else was quicker
                 except Malformed as malformed:
-                    refused += [_placed(problem, name) for problem in malformed.problems]
+                    refused += [problem.within(name) for problem in malformed.problems]
                     continue
                 replayed.append({"letter": name, "put_at": letter_name(put.topic, put.shard, put.offset)})
     if as_json:
@@ -170,12 +170,6 @@ def _chosen(installation: Installation, letters: list[str] | None) -> list[DeadL
 
     with queries_of(installation.store) as queries:
         return [_open(queries, letter) for letter in letters] if letters else queries.dead_letters()
-
-
-def _placed(problem: Any, name: str) -> Any:
-    from msgspec.structs import replace
-
-    return replace(problem, place=name if not problem.place or problem.place == name else f"{name}: {problem.place}")
 
 
 def _documents(queries: Queries, letters: list[DeadLetter]) -> list[dict[str, Any]]:

@@ -15,8 +15,7 @@ from .opening import settings_of, working
 from .speaking import AsJson, note, progress_bar, say, say_json
 
 if TYPE_CHECKING:
-    from connectors.event_feed import PutResult
-    from connectors.kafka_log import KafkaWriter
+    from connectors.event_feed import PutResult, Writer
     from pipeline.problems import Problem
     from streams.installation import Installation
 
@@ -82,17 +81,16 @@ class _Shown:
 
 
 @contextmanager
-def _kafka(installation: Installation) -> Iterator[KafkaWriter | None]:
+def _kafka(installation: Installation) -> Iterator[Writer | None]:
     """A writer to Kafka where the settings name one; None: the embedded log."""
-    cluster = installation.settings.kafka.cluster()
-    if not cluster.servers:
+    if not installation.settings.kafka.servers:
         yield None
         return
-    from connectors.kafka_log import KafkaWriter
+    from streams.log_access import open_writer
     from streams.worker_topics import check_topics
 
     check_topics(installation)
-    with KafkaWriter(cluster, "payout-events") as writer:
+    with open_writer(installation.settings, "payout-events") as writer:
         yield writer
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import ssl
-from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +15,7 @@ from .speaking import AsJson, note, say, say_json
 
 if TYPE_CHECKING:
     from connectors.http_events import Endpoint
-    from connectors.ingest import ClosingWriter, Door
+    from connectors.ingest import Door
     from connectors.ingest_tokens import Tokens
     from pipeline.registry import Registries
     from streams.ingest_settings import Ingest
@@ -33,6 +33,7 @@ def serve(
     from connectors.ingest import Door
     from connectors.registries import load_registries
     from streams import logs
+    from streams.log_access import open_writer
     from streams.metrics import Metrics
 
     settings = settings_of(context, metrics_port=metrics_port)
@@ -46,7 +47,8 @@ def serve(
         note(f"payout: metrics at {server.url}")
 
     async def served() -> None:
-        async with Door(registries, shards, _writers(settings), metrics, settings.ingest.pending_bytes, rests=not settings.kafka.servers) as door:
+        opens = partial(open_writer, settings, "payout-door", "close")
+        async with Door(registries, shards, opens, metrics, settings.ingest.pending_bytes, rests=not settings.kafka.servers) as door:
             endpoint = Endpoint(
                 door,
                 tokens,
@@ -122,16 +124,6 @@ def _shards(settings: Settings) -> int:
         if settings.kafka.servers:
             check_topics(installation)
         return installation.store.shards
-
-
-def _writers(settings: Settings) -> Callable[[], ClosingWriter]:
-    from connectors.kafka_log import KafkaWriter
-    from connectors.segment_log import LogWriter
-
-    cluster = settings.kafka.cluster()
-    if cluster.servers:
-        return lambda: KafkaWriter(cluster, "payout-door")
-    return lambda: LogWriter(settings.home / "log", fsync="close")
 
 
 async def _until_told(door: Door, endpoint: Endpoint, host: str, port: int, tls: ssl.SSLContext | None) -> None:
