@@ -53,9 +53,13 @@ class EmbeddedPostgres:
     @property
     def url(self) -> str:
         """The connection string for psycopg, of the database `payout`."""
+        return self.url_of(DATABASE)
+
+    def url_of(self, database: str) -> str:
+        """The connection string of another database of this server."""
         if self._connection is None:
             raise RuntimeError(f"the server of {self.directory} is not started")
-        return f"postgresql://{DATABASE}@/{DATABASE}?host={quote(self._sockets, safe='')}"
+        return f"postgresql://{DATABASE}@/{database}?host={quote(self._sockets, safe='')}"
 
     def start(self) -> Self:
         """Start the server, or join those who use it; returns when it takes connections."""

@@ -131,6 +131,14 @@ def ours(settings: Settings, url: str, shards: Sequence[int], ready: Barrier, re
 Path_ = Callable[[Settings, str, Sequence[int], Barrier, Any], None]
 
 
+def fresh_database(server: EmbeddedPostgres, name: str) -> str:
+    """An empty database, made when the server has nothing left to write of the one before."""
+    with connect(server.url, "bench") as connection:
+        connection.execute("CHECKPOINT")
+        connection.execute(f"CREATE DATABASE {name}".encode())
+    return server.url_of(name)
+
+
 class Bench:
     """One server and one log for all runs; each run has a database of its own."""
 
@@ -141,11 +149,7 @@ class Bench:
     def database(self) -> str:
         """A fresh, provisioned database."""
         self.runs += 1
-        name = f"run_{self.runs}"
-        with connect(self.server.url, "bench") as connection:
-            connection.execute("CHECKPOINT")
-            connection.execute(f"CREATE DATABASE {name}".encode())
-        url = self.server.url.replace("/payout?", f"/{name}?")
+        url = fresh_database(self.server, f"run_{self.runs}")
         Store.provision([url], SHARDS)
         return url
 

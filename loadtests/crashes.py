@@ -161,18 +161,23 @@ class Site:
         with opened(self.settings) as installation:
             found = audit(installation, journal=journal_path(self.home))
             problems = [f"{check.id}: {check.name}: {check.examples}" for check in found.checks if not check.ok]
-            problems += _answered(installation)
-        movements = read_journal(journal_path(self.home))
-        counted = Counter((movement.end_to_end_id, movement.outcome) for movement in movements)
-        problems += [f"the journal has {identity} {outcome} {times} times" for (identity, outcome), times in counted.items() if times > 1]
-        twice = [movement for movement in movements if movement.reason in ("AM05", "DU01", "DU04")]
-        problems += [f"{movement.end_to_end_id} came twice, it was rejected as {movement.reason}" for movement in twice]
+            problems += unanswered(installation)
+        problems += paid_twice(self.home)
         if problems:
             raise NotAsItMustBe("\n".join([self.name, *problems[:20]]))
         return found.digest
 
 
-def _answered(installation: Installation) -> list[str]:
+def paid_twice(home: Path) -> list[str]:
+    """What the bank has done more than once, and orders that it was asked for twice."""
+    movements = read_journal(journal_path(home))
+    counted = Counter((movement.end_to_end_id, movement.outcome) for movement in movements)
+    problems = [f"the journal has {identity} {outcome} {times} times" for (identity, outcome), times in counted.items() if times > 1]
+    twice = [movement for movement in movements if movement.reason in ("AM05", "DU01", "DU04")]
+    return problems + [f"{movement.end_to_end_id} came twice, it was rejected as {movement.reason}" for movement in twice]
+
+
+def unanswered(installation: Installation) -> list[str]:
     """Orders that were released and of which the bank said nothing, submissions not put out, files left at the door."""
     problems = [f"{path.name} was left in bank/in" for path in (installation.bank_directory / "in").glob("*.xml")]
     for connection in installation.store.servers("payout crash"):
@@ -322,7 +327,7 @@ class Ground:
         os.kill(int((self.directory / "server" / "data" / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGKILL)
 
     def _url(self, database: str) -> str:
-        return self._server.url.replace("@/payout?", f"@/{database}?")
+        return self._server.url_of(database)
 
     def _execute(self, statement: str) -> None:
         with psycopg.connect(self._server.url, autocommit=True) as connection:

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from connectors.store.dead_letters import DeadLetterStep, letter_name
+from connectors.store.dead_letters import DeadLetterStep, letter_name, record_name
 from connectors.store.queries import Case, Queries
 from connectors.store.sessions import EntitlementRow, OrderRow, StepRow
 from connectors.store.tables import DeadLetter
@@ -62,7 +62,7 @@ def letter_document(letter: DeadLetter, steps: Sequence[DeadLetterStep]) -> Docu
     """A dead letter without its record, and what people did with it."""
     problems = [f"{problem['place']}: {problem['message']} {problem['mend']}".removeprefix(": ").strip() for problem in letter.problems]
     return {
-        "id": letter_name(letter.topic, letter.shard, letter.record_offset), "status": letter.status, "key": letter.record_key.decode(errors="replace"),
+        "id": letter_name(letter), "status": letter.status, "key": letter.record_key.decode(errors="replace"),
         "arrived_at": letter.arrived_at, "problems": problems, "bytes": len(letter.record_value), "resolution": letter.resolution,
         "resolved_at": letter.resolved_at, "steps": [step_document(step) for step in steps],
     }  # fmt: skip
@@ -70,19 +70,24 @@ def letter_document(letter: DeadLetter, steps: Sequence[DeadLetterStep]) -> Docu
 
 def letter_documents(letters: Sequence[DeadLetter], steps: Sequence[DeadLetterStep]) -> list[Document]:
     """Dead letters with what people did with each."""
-    by_letter: dict[str, list[DeadLetterStep]] = {}
+    by_letter = _by_letter(steps)
+    return [letter_document(letter, by_letter.get(letter_name(letter), ())) for letter in letters]
+
+
+def _by_letter(steps: Sequence[DeadLetterStep]) -> dict[str, list[DeadLetterStep]]:
+    found: dict[str, list[DeadLetterStep]] = {}
     for step in steps:
-        by_letter.setdefault(letter_name(step.topic, step.shard, step.record_offset), []).append(step)
-    return [letter_document(letter, by_letter.get(letter_name(letter.topic, letter.shard, letter.record_offset), ())) for letter in letters]
+        found.setdefault(letter_name(step), []).append(step)
+    return found
 
 
 def step_document(step: DeadLetterStep) -> Document:
     """Who did what with a dead letter, when and why, and where the record lies that was put for it."""
-    put_at = letter_name(step.put_topic, step.put_shard, step.put_offset) if step.step == "put" and step.put_topic else ""
+    put_at = record_name(step.put_topic, step.put_shard, step.put_offset) if step.step == "put" and step.put_topic else ""
     did = {"replay": "begun to replay", "put": "put into the log again", "close": "closed"}[step.step]
     mended, place = " mended" if step.put_value else "", f", at {put_at}" if put_at else ""
     return {
-        "letter": letter_name(step.topic, step.shard, step.record_offset), "step": step.step, "at": step.at, "by": step.person, "because": step.reason,
+        "letter": letter_name(step), "step": step.step, "at": step.at, "by": step.person, "because": step.reason,
         "put_at": put_at, "mended": bool(step.put_value), "event": step.put_event, "text": f"{did}{mended} by {step.person}{place}: {step.reason}",
     }  # fmt: skip
 
@@ -118,7 +123,7 @@ def facts_document(history: History, registries: Registries) -> list[Document]:
 def _replay_of(event: Document, steps: Sequence[DeadLetterStep]) -> str:
     """The dead letter for which an event was put into the log again; empty where it came from its registry."""
     name = f"{event['registry']}/{event['event']}"
-    return next((letter_name(step.topic, step.shard, step.record_offset) for step in steps if step.step == "put" and step.put_event == name), "")
+    return next((letter_name(step) for step in steps if step.step == "put" and step.put_event == name), "")
 
 
 def _event(known: Known, disputed: set[tuple[str, str]], withdrawn: set[tuple[str, str]], catalogue: Mapping[str, FactSpec]) -> Document:
@@ -246,10 +251,8 @@ def trace_document(queries: Queries, registries: Registries, order: OrderRow, la
 
 def _letters_on_the_way(order: OrderRow, case: Case, said: set[str]) -> list[Document]:
     """The dead letters whose record told of the order's events or was an answer to it, and what people did with them."""
-    steps_of: dict[str, list[DeadLetterStep]] = {}
-    for step in case.letter_steps:
-        steps_of.setdefault(letter_name(step.topic, step.shard, step.record_offset), []).append(step)
-    records = {letter_name(letter.topic, letter.shard, letter.record_offset): letter for letter in case.dead_letters}
+    steps_of = _by_letter(case.letter_steps)
+    records = {letter_name(letter): letter for letter in case.dead_letters}
     entries: list[Document] = []
     for name in sorted({*steps_of, *records}):
         steps, letter = steps_of.get(name, []), records.get(name)

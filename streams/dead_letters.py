@@ -106,9 +106,9 @@ def close(installation: Installation, letter: DeadLetter, person: str, reason: s
 
 def _must_be_open(status: str, letter: DeadLetter) -> None:
     if status != "open":
-        raise NotOpen(f"{letter_name(letter.topic, letter.shard, letter.record_offset)} is {status} already")
+        raise NotOpen(f"{letter_name(letter)} is {status} already")
 
 
 def _begun(letter: DeadLetter, found: steps.Standing) -> Problem:
-    name = letter_name(letter.topic, letter.shard, letter.record_offset)
+    name = letter_name(letter)
     return Problem(name, f"a replay by {found.person} was begun and not finished", f"Finish it: payout dead-letters replay {name}")

@@ -336,7 +336,7 @@ def server() -> EmbeddedPostgres:
             connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
         connection.execute("SELECT pg_reload_conf()")
         connection.execute("CREATE DATABASE pattern")
-    Store([_url(started, "pattern")], 1).migrate()
+    Store([started.url_of("pattern")], 1).migrate()
     return started
 
 
@@ -348,12 +348,7 @@ def database(of: str = "") -> str:
     name, pattern = f"story_{next(_numbers)}", of.partition("@/")[2].partition("?")[0] or "pattern"
     with connect(server().url, "story") as connection:
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {pattern}".encode())
-    return _url(server(), name)
-
-
-def _url(of: EmbeddedPostgres, name: str) -> str:
-    before, _, after = of.url.partition("@/payout?")
-    return f"{before}@/{name}?{after}"
+    return server().url_of(name)
 
 
 Tale = Callable[..., Story]

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +13,6 @@ from town import Payout, quiet_afterwards
 from connectors.sandbox_bank import Behaviour, SandboxBank, journal_path, read_journal
 from connectors.store.servers import connect
 from pipeline.orders import State
-from streams.settings import SHIPPED
 
 __all__ = ["quiet_afterwards", "tale"]
 
@@ -129,12 +125,6 @@ def test_a_file_that_is_none_is_refused_kept_and_told(made: tuple[Payout, Story]
     assert "none.xml: cannot be read" in broken.err
 
 
-def killed_bank(step: str, failpoint: str) -> int:
-    """The exit code of a step in a process of its own that ends at a named point."""
-    command = [sys.executable, "-c", "from streams.cli import main; main()", "bank", step]
-    return subprocess.run(command, env=os.environ | {"PAYOUT_FAILPOINT": failpoint}, cwd=SHIPPED, check=False, capture_output=True).returncode
-
-
 @pytest.mark.parametrize(
     ("command", "failpoint"),
     [
@@ -150,7 +140,7 @@ def test_killed_at_any_point_nobody_is_paid_twice_or_forgotten(made: tuple[Payou
     killed = []
     for step in ("submit", "receive"):
         if step == command:
-            killed.append(killed_bank(step, failpoint))
+            killed.append(payout.armed(failpoint, "bank", step))
         assert payout("bank", step).code == 0
         answered(story)
     assert killed == [-signal.SIGKILL]

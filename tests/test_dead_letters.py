@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -151,9 +148,7 @@ def test_a_replay_that_was_killed_is_finished_and_puts_the_record_once(made: tup
     name = only_letter(payout)
     mended = tmp_path / "mended.json"
     mended.write_bytes(resident("us-1").value)
-    command = [sys.executable, "-c", "from streams.cli import main; main()", "dead-letters", "replay", name, "--with", str(mended), *WHO]
-    killed = subprocess.run(command, env=os.environ | {"PAYOUT_FAILPOINT": failpoint}, cwd=SHIPPED, check=False, capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
+    assert payout.armed(failpoint, "dead-letters", "replay", name, "--with", str(mended), *WHO) == -signal.SIGKILL
     (letter,) = letters(payout)
     assert [step["step"] for step in letter["steps"]] == ["replay"]  # type: ignore[attr-defined]
     with LogWriter(story.installation.log_directory) as log:  # others go on meanwhile

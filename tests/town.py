@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +18,7 @@ from connectors.sandbox_bank import Behaviour, SandboxBank
 from pipeline.orders import end_to_end_id, order_id
 from streams import logs
 from streams.cli import main
+from streams.settings import SHIPPED
 
 BEHAVIOUR = Behaviour(7, 0.25, 0.25, False)
 PAYABLE = [f"us-ok-{number:02}" for number in range(12)]
@@ -111,6 +115,11 @@ class Payout:
         said = self._capsys.readouterr()
         assert "Traceback" not in said.out + said.err
         return Answer(int(ended.value.code or 0), said.out, said.err)
+
+    def armed(self, failpoint: str, *arguments: str) -> int:
+        """The exit code of the command in a process of its own, which kills itself at a named point."""
+        command = [sys.executable, "-c", "from streams.cli import main; main()", *arguments]
+        return subprocess.run(command, env=os.environ | {"PAYOUT_FAILPOINT": failpoint}, cwd=SHIPPED, check=False, capture_output=True).returncode
 
 
 @pytest.fixture

@@ -56,9 +56,14 @@ class Standing(NamedTuple):
     reason: str
 
 
-def letter_name(topic: str, shard: int, offset: int) -> str:
-    """A dead letter, or any record, by where it lies."""
+def record_name(topic: str, shard: int, offset: int) -> str:
+    """A record by where it lies."""
     return f"{topic}/{shard}/{offset}"
+
+
+def letter_name(of: DeadLetter | DeadLetterStep) -> str:
+    """A dead letter, or that of a step, by where its record lies."""
+    return record_name(of.topic, of.shard, of.record_offset)
 
 
 @contextmanager

@@ -139,7 +139,7 @@ class Ground:
 
     def direct_url(self, database: str) -> str:
         """A database, past the proxy."""
-        return self._server.url.replace("@/payout?", f"@/{database}?")
+        return self._server.url_of(database)
 
     def proxied_url(self, database: str) -> str:
         """A database through the proxy."""

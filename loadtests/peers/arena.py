@@ -21,6 +21,7 @@ from connectors.embedded_postgres import EmbeddedPostgres
 from connectors.kafka_cluster import Cluster
 from connectors.kafka_topics import Topics, TopicShape, log_ends
 from connectors.store.servers import Store, connect
+from loadtests.bench import fresh_database
 from streams.settings import SHIPPED
 
 from .job import PARTITIONS
@@ -64,11 +65,7 @@ class Arena:
 
     def database(self, *, provisioned: bool = True) -> str:
         """A fresh database."""
-        name = f"run_{self.number()}"
-        with connect(self.server.url, "bench") as connection:
-            connection.execute("CHECKPOINT")
-            connection.execute(f"CREATE DATABASE {name}".encode())
-        url = self.server.url.replace("/payout?", f"/{name}?")
+        url = fresh_database(self.server, f"run_{self.number()}")
         if provisioned:
             Store.provision([url], PARTITIONS)
         return url

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
-from connectors.sandbox_bank import journal_path, read_journal
+from connectors.sandbox_bank import journal_path
+from loadtests.crashes import paid_twice, unanswered
 from pipeline.observing import Silent
 from pipeline.receipts import decode_released
 from streams.audit import Digest, audit, digest_of
@@ -17,10 +16,6 @@ from .registry import Said, placed
 from .world import World
 
 
-class NotAsItMustBe(AssertionError):
-    """A history did not end as it must."""
-
-
 def compared(ground: Ground, world: World) -> list[str]:
     """Everything that is not as it must be."""
     installation = world.site.installation
@@ -31,9 +26,9 @@ def compared(ground: Ground, world: World) -> list[str]:
     digest, dead_letters = undisturbed(ground, world)
     problems += [f"{name}: {ours} here, {theirs} undisturbed" for name, ours, theirs in _pairs(found.digest, digest) if ours != theirs]
     problems += published(world)
-    problems += answered(installation)
+    problems += unanswered(installation)
     if journal.exists():
-        problems += paid(world)
+        problems += paid_twice(installation.settings.home)
     ours = dead(installation)
     if ours != dead_letters:
         problems.append(f"{ours} records of registries are dead letters here, {dead_letters} undisturbed")
@@ -93,25 +88,3 @@ def published(world: World) -> list[str]:
             if len(seen) != released:
                 problems.append(f"shard {shard}: {released} orders were released, {len(seen)} published")
     return problems
-
-
-def answered(installation: Installation) -> list[str]:
-    """Nothing waits: no released order without its answer, no submission that is not put out, no file at the door."""
-    problems = [f"{path.name} was left in bank/in" for path in (installation.bank_directory / "in").glob("*.xml")]
-    for connection in installation.store.servers("payout simulation"):
-        row = connection.execute(
-            "SELECT (SELECT count(*) FROM payment_order WHERE state IN (2, 3, 4, 8)), (SELECT count(*) FROM submission WHERE NOT written),"
-            " (SELECT count(*) FROM bank_file WHERE outcome <> 'read'), (SELECT count(*) FROM finding WHERE kind = 'answer_to_unknown_order')"
-        ).fetchone()
-        assert row is not None, "counts give a row"
-        words = ("orders unanswered by the bank", "submissions not written", "files of the bank refused", "answers that concern nobody")
-        problems += [f"{count} {what}" for count, what in zip(row, words, strict=True) if count]
-    return problems
-
-
-def paid(world: World) -> list[str]:
-    """The bank has done each order once, and has been asked for none twice."""
-    movements = read_journal(journal_path(world.site.installation.settings.home))
-    counted = Counter((movement.end_to_end_id, movement.outcome) for movement in movements)
-    problems = [f"the journal has {identity} {outcome} {times} times" for (identity, outcome), times in counted.items() if times > 1]
-    return problems + [f"{movement.end_to_end_id} came twice" for movement in movements if movement.reason in ("AM05", "DU01", "DU04")]

@@ -87,7 +87,7 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Puts records into the log again through the front door, as they came or mended. Exit code 2 if any still breaks its contract."""
-    from connectors.store.dead_letters import letter_name
+    from connectors.store.dead_letters import letter_name, record_name
     from pipeline.problems import Malformed, Problem
     from streams import dead_letters as dealing
     from streams.log_access import reading as reading_log
@@ -104,7 +104,7 @@ def replay(
         with writing(installation, "payout-dead-letters") as writer, reading_log(installation) as log, progress_bar("dead letters", unit="letters") as bar:
             for done, found in enumerate(chosen):
                 bar(done, len(chosen))
-                name = letter_name(found.topic, found.shard, found.record_offset)
+                name = letter_name(found)
                 try:
                     put = dealing.replay(installation, writer, log, found, by.strip(), because.strip(), record)
                 except dealing.NotOpen:
@@ -112,7 +112,7 @@ def replay(
                 except Malformed as malformed:
                     refused += [problem.within(name) for problem in malformed.problems]
                     continue
-                replayed.append({"letter": name, "put_at": letter_name(put.topic, put.shard, put.offset)})
+                replayed.append({"letter": name, "put_at": record_name(put.topic, put.shard, put.offset)})
     if as_json:
         say_json({"replayed": replayed, "refused": refused})
     else:

@@ -43,9 +43,9 @@ def until(happened: Callable[[], bool], what: str) -> None:
         pause.wait(0.05)
 
 
-def everybody() -> list[Said]:
-    """240 people, 720 records."""
-    return [record for number in range(240) for record in person(f"us-{number:03}", 20_000 + 500 * number)]
+def everybody(people: int = 240) -> list[Said]:
+    """Three records of each."""
+    return [record for number in range(people) for record in person(f"us-{number:03}", 20_000 + 500 * number)]
 
 
 class Reference(msgspec.Struct):

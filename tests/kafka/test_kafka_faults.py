@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from kafka import KafkaProducer
-from kafka_town import PATIENCE_S, Town, until
-from story import ACCOUNT, RESIDENCY, TAX, Said, Story, person, server
+from kafka_town import PATIENCE_S, Town, everybody, until
+from story import ACCOUNT, RESIDENCY, TAX, Story, server
 
 from loadtests.proxy import COMMIT, Cut, Postgres, Proxy
 from streams.audit import Digest
@@ -19,16 +19,15 @@ from streams.audit import Digest
 MEGABYTE = 1024 * 1024
 
 
-def everybody() -> list[Said]:
-    """60 people, 180 records."""
-    return [record for number in range(60) for record in person(f"us-{number:03}", 20_000 + 500 * number)]
+RECORDS = everybody(60)
+"""180 of them."""
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Digest]:
     """What the embedded run comes to."""
     story = Story(tmp_path_factory.mktemp("undisturbed") / "home", shards=4)
-    story.hears(everybody())
+    story.hears(RECORDS)
     yield story.digest()
     story.close()
 
@@ -39,22 +38,21 @@ def proven(town: Town, undisturbed: Digest, *, records: int) -> None:
     assert town.workers[-1].stop() == 0
     assert town.story.digest() == undisturbed
     ((applied, duplicate, dead),) = town.story.ask("SELECT sum(applied), sum(duplicate), sum(dead_letter) FROM frame")
-    assert (applied, duplicate, applied + duplicate + dead) == (len(everybody()), 0, records)
+    assert (applied, duplicate, applied + duplicate + dead) == (len(RECORDS), 0, records)
     town.story.audit()
 
 
 @pytest.mark.parametrize("cut", ["before_server", "before_client"])
 def test_a_connection_cut_around_its_commit_loses_and_doubles_nothing(town: Town, undisturbed: Digest, cut: Cut):
     town.provision()
-    records = everybody()
     address = urlsplit(town.story.urls[0])
     socket = next(Path(parse_qs(address.query)["host"][0]).glob(".s.PGSQL.*[0-9]"))
     with Proxy(socket, Postgres) as proxy:
         worker = town.worker(PAYOUT_STORE_URLS=f"postgresql://{address.username}@127.0.0.1:{proxy.port}{address.path}?sslmode=disable")
         until(lambda: worker.said("shards claimed") == 1, "the worker has claimed")
         proxy.cut(COMMIT, 3, cut, client="payout lanes")
-        town.tell(records)
-        proven(town, undisturbed, records=len(records))
+        town.tell(RECORDS)
+        proven(town, undisturbed, records=len(RECORDS))
     assert proxy.cuts == 1
     assert worker.said("the store is away, trying again") >= 1
 
@@ -63,15 +61,14 @@ def test_postgresql_that_is_killed_and_comes_back_costs_time_only(town: Town, un
     with town.story.connection() as connection:  # the server of the tests does not wait for the disk, this database does
         connection.execute(f"ALTER DATABASE {connection.info.dbname} SET synchronous_commit = on".encode())
     town.provision()
-    records = everybody()
-    town.tell(records[:60])
+    town.tell(RECORDS[:60])
     worker = town.worker()
     until(lambda: bool(town.story.ask("SELECT 1 FROM frame")), "the first frame is committed")
     os.kill(int((server().directory / "data" / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGKILL)
-    town.tell(records[60:])
+    town.tell(RECORDS[60:])
     until(lambda: worker.said("the store is away, trying again") >= 1, "the worker has missed the store")
     until(lambda: answers(town), "the server is back")
-    proven(town, undisturbed, records=len(records))
+    proven(town, undisturbed, records=len(RECORDS))
 
 
 def answers(town: Town) -> bool:
@@ -90,8 +87,7 @@ def test_records_that_are_none_are_dead_letters_and_hold_nobody_up(town: Town, u
         (ACCOUNT, b"us-002", b"[" * 100_000),
         (TAX, b"us-003", b'{"id":"' + b"x" * 10 * MEGABYTE + b'"}'),
     )
-    records = everybody()
-    town.tell(records[:60])
+    town.tell(RECORDS[:60])
     producer = KafkaProducer(**town.cluster.client("test"), max_request_size=16 * MEGABYTE, batch_size=0)
     try:
         sent = [producer.send(topic, key=key, value=value, partition=1) for topic, key, value in strange]
@@ -99,9 +95,9 @@ def test_records_that_are_none_are_dead_letters_and_hold_nobody_up(town: Town, u
             future.get(PATIENCE_S)
     finally:
         producer.close()
-    town.tell(records[60:])
+    town.tell(RECORDS[60:])
     town.worker()
-    proven(town, undisturbed, records=len(records) + len(strange))
+    proven(town, undisturbed, records=len(RECORDS) + len(strange))
     kept = [(letter.topic, letter.key, letter.value) for letter in town.story.dead_letters()]
     assert sorted(kept) == sorted((topic, key or b"", value or b"") for topic, key, value in strange)
     assert all(letter.problems for letter in town.story.dead_letters())
@@ -109,8 +105,7 @@ def test_records_that_are_none_are_dead_letters_and_hold_nobody_up(town: Town, u
 
 def test_a_topic_that_was_made_anew_stops_the_worker_whatever_it_holds(town: Town):
     town.provision()
-    records = everybody()
-    town.tell(records)
+    town.tell(RECORDS)
     town.worker()
     town.await_taken()
     assert town.workers[0].stop() == 0
@@ -120,7 +115,7 @@ def test_a_topic_that_was_made_anew_stops_the_worker_whatever_it_holds(town: Tow
     again = town.worker()
     assert again.process.wait(PATIENCE_S) == 3
     assert again.said("registry.tax was made anew") == 1
-    town.tell([record for record in everybody() for _ in range(2)])  # so much that every position is inside the new log
+    town.tell([record for record in RECORDS for _ in range(2)])  # so much that every position is inside the new log
     once_more = town.worker()
     assert once_more.process.wait(PATIENCE_S) == 3
     assert once_more.said("registry.tax was made anew") == 1
