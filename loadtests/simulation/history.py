@@ -12,8 +12,9 @@ from random import Random
 import tenacity.nap
 
 from connectors.failpoints import heard_by
+from loadtests.crashes import NotAsItMustBe
 
-from .checks import NotAsItMustBe, compared
+from .checks import compared
 from .ground import SHAPES, Ground
 from .others import Bank, Desk, Office, Registry, Relaying
 from .registry import People
