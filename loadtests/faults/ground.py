@@ -71,8 +71,8 @@ def slices_of(population: Population) -> list[Slice]:
     found = []
     for turn in range(max(map(len, by_topic.values()))):
         for topic, pieces in by_topic.items():
-            records = pieces[turn] if turn < len(pieces) else ()
-            found += [Slice(topic, shard, part) for shard, part in by_partition(records, SHARDS).items()]
+            now = pieces[turn] if turn < len(pieces) else []
+            found += [Slice(topic, shard, part) for shard, part in by_partition(now, SHARDS).items()]
     return found
 
 
