@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from story import Tale, person
 from story import tale as tale
 
 from connectors.segment_log import LogReader, LogWriter
+from connectors.store import outbox
 from connectors.store.servers import connect
 from pipeline.receipts import decode_released
 from streams.relay import Relay
@@ -22,3 +24,26 @@ def test_released_orders_are_published_in_the_order_of_their_numbers(tale: Tale)
     frame = LogReader(story.installation.log_directory, ORDERS, 0).read(0, max_records=100)
     assert [decode_released(value).release_seq for value in frame.values] == list(range(1, published + 1))
     assert published == len(story.orders()) == 12
+
+
+class Lost(Exception):
+    """What this log says instead of an answer."""
+
+
+class LosingLog(LogWriter):
+    """A log that is away when something is to be kept."""
+
+    def flush(self) -> None:
+        raise Lost
+
+
+def test_orders_whose_publication_failed_are_published_by_the_next_relay(tale: Tale) -> None:
+    story = tale(shards=1)
+    story.hears(person("ann"), person("bob"))
+    with connect(story.urls[0], "relay") as connection:
+        with LosingLog(story.installation.log_directory, fsync="close") as away, pytest.raises(Lost):
+            Relay(connection, away, 0).step()
+        assert outbox.relayed(connection, 0) == 0
+        with LogWriter(story.installation.log_directory, fsync="close") as writer:
+            assert Relay(connection, writer, 0).step() == 2
+        assert outbox.relayed(connection, 0) == 2

@@ -113,6 +113,7 @@ def test_the_position_in_the_store_goes_before_the_offset_of_the_group(town: Tow
     town.worker()
     town.await_taken()
     assert town.workers[0].stop() == 0
+    assert town.workers[0].said("fetched records do not follow") == 0
     assert town.story.digest() == embedded.digest
     set_group_offsets(town, 1)  # as if all but the first had not been taken
     town.worker()
