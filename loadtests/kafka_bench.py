@@ -1,10 +1,11 @@
 """How many events a second our Faust workers take from Kafka, beside others who do the same job: one run, one table.
 
-    python -m loadtests.kafka_bench [--write]
+    python -m loadtests.kafka_bench [--write] [--from FILE]
 
 Broker, PostgreSQL, the contender and this program share the cores of this machine. Every contender reads the same topic of four partitions, filled before
 it starts; their order changes from repeat to repeat. One round is one CloudEvent of each tax unit of the shipped data; in four rounds everything is
-sent three times more, which changes nothing. `--write` keeps the report in docs/kafka-bench.json and writes the tables of the documents from it.
+sent three times more, which changes nothing. `--write` keeps the report in docs/kafka-bench.json and writes the tables of the documents from it; `--from` takes
+the report of an earlier run and measures nothing.
 """
 
 from __future__ import annotations
@@ -200,15 +201,19 @@ def main() -> int:
     parser.add_argument("--tools", type=Path, default=SHIPPED / ".kafka", help="folder in which Kafka is, or is fetched to")
     parser.add_argument("--report", type=Path, help="keep the report as JSON in this file")
     parser.add_argument("--write", action="store_true", help="keep the report in docs/ and write the tables of the documents from it")
+    parser.add_argument("--from", type=Path, metavar="FILE", dest="earlier", help="measure nothing: take the report that an earlier run kept")
     arguments = parser.parse_args()
-    home = Path(tempfile.mkdtemp(prefix="payout-kafka-bench-"))
-    try:
-        report = contest(home, arguments.tools, arguments.port or free_port(), arguments.units, arguments.repeats)
-    except Failed as error:
-        print(f"kafka_bench: {error}", file=sys.stderr)
-        return 3
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
+    if arguments.earlier:
+        report = msgspec.json.decode(arguments.earlier.read_bytes(), type=Report)
+    else:
+        home = Path(tempfile.mkdtemp(prefix="payout-kafka-bench-"))
+        try:
+            report = contest(home, arguments.tools, arguments.port or free_port(), arguments.units, arguments.repeats)
+        except Failed as error:
+            print(f"kafka_bench: {error}", file=sys.stderr)
+            return 3
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
     tell(report)
     if arguments.report:
         arguments.report.write_bytes(msgspec.json.format(msgspec.json.encode(report), indent=1))

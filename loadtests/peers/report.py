@@ -134,11 +134,30 @@ def between_marks(text: str, blocks: Mapping[str, str]) -> str:
     return text
 
 
+def costs(report: Report) -> str:
+    """What an event costs our two workers: one that is new, and one that is sent again and changes nothing."""
+    new, both = (report.of(OURS, rounds)[0] for rounds in (1, 4))
+    again = both.events - new.events
+    used = {
+        who: (new.processor_s[who] / new.events * 1e6, (both.processor_s[who] - new.processor_s[who]) / again * 1e6)
+        for who in ("program", "postgresql", "broker")
+    }
+    body = [(f"µs of processor: {who}", f"{first:.1f}", f"{later:.1f}") for who, (first, later) in used.items()]
+    body.append(("µs of processor: all", *(f"{sum(parts):.1f}" for parts in zip(*used.values(), strict=True))))
+    body += [
+        ("bytes of JSON", f"{report.event_bytes:,}", f"{report.event_bytes:,}"),
+        ("bytes in Kafka, each copy", f"{report.kafka_bytes:,}", f"{report.kafka_bytes:,}"),
+        ("bytes in the database", f"{new.grown['database'] / new.events:,.0f}", f"{max(0, both.grown['database'] - new.grown['database']) / again:,.0f}"),
+        ("bytes of PostgreSQL's log of changes", f"{new.grown['wal'] / new.events:,.0f}", f"{max(0, both.grown['wal'] - new.grown['wal']) / again:,.0f}"),
+    ]
+    return markdown(("an event", "that is new and leads to an order", "that is sent again"), body)
+
+
 def blocks(report: Report, document: str) -> dict[str, str]:
     """The blocks of a document that are written from the report."""
-    if document == "docs/performance.md":
-        one, four = (markdown(HEAD, list(rows(report, rounds))) for rounds in (1, 4))
-        said = "\n".join(f"- {line}" for line in (*verdicts(report), *report.skipped))
-        told = f"Measured on {report.day}, {report.machine}.\n\nOne round:\n\n{one}\nFour rounds:\n\n{four}\n{said}\n"
-        return {"kafka": told, "profile": profile_tables(report)}
-    return {}
+    if document == "docs/scaling.md":
+        return {"cost": f"Measured on {report.day}, {report.machine}, two workers.\n\n{costs(report)}"}
+    one, four = (markdown(HEAD, list(rows(report, rounds))) for rounds in (1, 4))
+    said = "\n".join(f"- {line}" for line in (*verdicts(report), *report.skipped))
+    told = f"Measured on {report.day}, {report.machine}.\n\nOne round:\n\n{one}\nFour rounds:\n\n{four}\n{said}\n"
+    return {"kafka": told, "profile": profile_tables(report)}
