@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from kafka_town import Reference, Town, dispositions, everybody, orders_of, until
 
 FAUST = ("-m", "faust", "-A", "streams.worker_app", "worker", "--without-web")
@@ -16,6 +17,7 @@ def holds_the_reference(town: Town, embedded: Reference) -> None:
     town.story.audit()
 
 
+@pytest.mark.soak
 def test_two_workers_become_three_and_one_under_load_and_each_record_has_one_effect(town: Town, embedded: Reference):
     town.provision()
     records = everybody()
@@ -41,6 +43,7 @@ def frames_under_older_claims(town: Town, claims: dict[int, int]) -> list[tuple[
     return [(topic, shard, first) for topic, shard, first, epoch in frames if epoch < claims[shard]]
 
 
+@pytest.mark.soak
 def test_a_worker_frozen_past_its_session_commits_nothing_under_its_old_claim_and_joins_anew(town: Town, embedded: Reference):
     town.provision()
     records = everybody()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 from kafka_town import Reference, Town, everybody, orders_of, until
 
 from connectors.broker import Brokers
 from connectors.store.servers import connect
 
 
+@pytest.mark.soak
 def test_a_broker_that_answers_nothing_is_noticed_and_work_goes_on_when_it_answers_again(town: Town, brokers: Brokers, embedded: Reference):
     town.provision()
     town.tell(everybody()[:360])
@@ -29,6 +31,7 @@ def test_a_broker_that_answers_nothing_is_noticed_and_work_goes_on_when_it_answe
     assert orders_of(town.story) == embedded.orders
 
 
+@pytest.mark.soak
 def test_partitions_that_are_assigned_and_not_read_are_noticed(town: Town):
     town.provision()
     town.tell(everybody())
