@@ -20,6 +20,7 @@ from pipeline.registry import Registries
 from pipeline.sharding import by_partition
 
 from .log_batch import MAX_VALUE_BYTES, Record
+from .pseudonyms import Pseudonyms, masked
 from .segment_log import LogWriter
 
 FALLBACK_TOPIC = "registry.residency"
@@ -53,11 +54,15 @@ class Refusal(msgspec.Struct):
 
 
 class PutResult(msgspec.Struct):
-    """What became of the lines; `accepted` are on the disk. Refused lines are in the log too, but for those not `kept`."""
+    """What became of the lines; `accepted` are on the disk. Refused lines are in the log too, but for those not `kept`.
+
+    Of these, `withheld` may hold a number that is kept nowhere, and the others are longer than the log takes.
+    """
 
     accepted: int = 0
     refused: int = 0
     not_kept: int = 0
+    withheld: int = 0
     blank: int = 0
     topics: dict[str, int] = {}
     refusals: list[Refusal] = []
@@ -80,18 +85,24 @@ class Writer(Protocol):
 
 
 def put_events(
-    lines: Iterable[Line], log_directory: Path, shards: int, registries: Registries, progress: Progress = silent, writer: Writer | None = None
+    lines: Iterable[Line],
+    log_directory: Path,
+    shards: int,
+    registries: Registries,
+    progress: Progress = silent,
+    writer: Writer | None = None,
+    pseudonyms: Pseudonyms | None = None,
 ) -> PutResult:
     """Puts lines into the embedded log, or to another writer; returns when all of them are kept."""
-    decode = registries.decode
+    decode, pseudonyms = registries.decode, pseudonyms or Pseudonyms(registries, None)
     with ExitStack() as stack:
         writer = writer or stack.enter_context(LogWriter(log_directory, fsync="close"))
-        putting = _Putting(writer, shards, registries, progress)
+        putting = _Putting(writer, shards, registries, progress, pseudonyms)
         count = size = 0
         for number, line in lines:
             try:
                 event = decode(line)
-                putting.accepted[event.known.registry].append((event.subject.encode(), line))
+                putting.accepted[event.known.registry].append(pseudonyms.record(event, line))
             except Malformed as malformed:
                 putting.refuse(number, line, malformed)
             count += 1
@@ -122,8 +133,8 @@ def append_by_key(writer: Writer, topic: str, shards: int, records: Iterable[Rec
 class _Putting:
     """Lines on their way: collected by registry, appended in batches, counted. `accepted` holds what waits to be appended."""
 
-    def __init__(self, writer: Writer, shards: int, registries: Registries, progress: Progress) -> None:
-        self._writer, self._shards, self._progress = writer, shards, progress
+    def __init__(self, writer: Writer, shards: int, registries: Registries, progress: Progress, pseudonyms: Pseudonyms) -> None:
+        self._writer, self._shards, self._progress, self._pseudonyms = writer, shards, progress, pseudonyms
         self._topic_of = {registry.name: registry.topic for registry in registries.registries}
         self._topic_of_source = {registry.source: registry.topic for registry in registries.registries}
         self._topic_of_type = {event.name: registry.topic for registry in registries.registries for event in registry.events}
@@ -138,7 +149,12 @@ class _Putting:
         if not line or line.isspace():
             self._result.blank += 1
             return
-        self._count(number, malformed)
+        withheld = self._pseudonyms.withholds(line)
+        self._count(number, masked(malformed.problems) if withheld else list(malformed.problems))
+        if withheld:
+            self._result.withheld += 1
+            self._result.not_kept += 1
+            return
         if len(line) > min(self._writer.max_value_bytes, MAX_VALUE_BYTES):
             self._result.not_kept += 1
             return
@@ -183,15 +199,15 @@ class _Putting:
                 return topic
         return FALLBACK_TOPIC
 
-    def _count(self, number: int, malformed: Malformed) -> None:
+    def _count(self, number: int, problems: list[Problem]) -> None:
         self._result.refused += 1
-        first = malformed.problems[0]
+        first = problems[0]
         reason = _VALUE.sub("…", f"{first.place}: {first.message}" if first.place else first.message)
         if reason not in self._reasons and len(self._reasons) >= MAX_REASONS:
             reason = MANY_REASONS
         refusal = self._reasons.get(reason)
         if refusal is None:
-            self._reasons[reason] = Refusal(reason, 1, number, list(malformed.problems))
+            self._reasons[reason] = Refusal(reason, 1, number, problems)
         else:
             refusal.lines += 1
 

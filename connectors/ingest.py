@@ -22,6 +22,7 @@ from pipeline.registry import Registries
 from .event_feed import Writer, append_by_key
 from .kafka_cluster import KafkaAway
 from .log_batch import Record
+from .pseudonyms import Pseudonyms
 from .segment_log import LogCorrupt, LogFailed, LogInUse
 
 BUSY_RETRY_S = 1
@@ -129,9 +130,16 @@ class Door:
     """Takes events into a log, with one thread that reads them and one that writes; use it with `async with`."""
 
     def __init__(
-        self, registries: Registries, shards: int, open_writer: Callable[[], ClosingWriter], observer: Observer, room_bytes: int, rests: bool = True
+        self,
+        registries: Registries,
+        pseudonyms: Pseudonyms,
+        shards: int,
+        open_writer: Callable[[], ClosingWriter],
+        observer: Observer,
+        room_bytes: int,
+        rests: bool = True,
     ) -> None:
-        self.room = Room(room_bytes, observer)
+        self.room, self._pseudonyms = Room(room_bytes, observer), pseudonyms
         self._registries, self._shards, self._open, self._observer = registries, shards, open_writer, observer
         self._topic_of = {registry.name: registry.topic for registry in registries.registries}
         self._rest_s = REST_S if rests else None
@@ -197,7 +205,10 @@ class Door:
                     _placed(Problem("source", f"an event of the registry {event.known.registry!r}, for which this token does not stand", mend), place)
                 )
             else:
-                by_registry.setdefault(event.known.registry, []).append((event.subject.encode(), raw))
+                try:
+                    by_registry.setdefault(event.known.registry, []).append(self._pseudonyms.record(event, raw))
+                except Malformed as malformed:
+                    broken += [_placed(problem, place) for problem in malformed.problems]
         problems = foreign or broken
         if problems:
             told = problems if len(problems) <= MAX_PROBLEMS else [*problems[:MAX_PROBLEMS], more_problems()]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
+
+from connectors.pseudonyms import PseudonymKey, read_key
 
 
 class Ingest(BaseModel):
@@ -28,3 +30,17 @@ class Ingest(BaseModel):
     @classmethod
     def _split(cls, value: object) -> object:
         return value.split() if isinstance(value, str) else value
+
+
+class PseudonymSettings(BaseModel):
+    """The key under which numbers of people become pseudonyms."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key_file: Path | None = Field(default=None, description="the file of the key under which numbers become pseudonyms; `payout events keygen` makes one")
+    key: SecretStr | None = Field(default=None, description="or the key itself, for the environment")
+    key_id: str | None = Field(default=None, description="which key it must be: another one would make another person of everybody")
+
+    def read(self) -> PseudonymKey | None:
+        """The key, where there is one."""
+        return read_key(self.key_file, self.key.get_secret_value() if self.key is not None else "", self.key_id)

@@ -23,7 +23,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Pydanti
 from pipeline.problems import Malformed, Problem, suggestion
 from pipeline.signatures import Approver, public_key
 
-from .ingest_settings import Ingest
+from .ingest_settings import Ingest, PseudonymSettings
 from .kafka_settings import Kafka
 
 PREFIX = "PAYOUT_"
@@ -36,10 +36,13 @@ _PASSWORD = re.compile(r"(?P<head>//[^:/@\s]*:)[^@/\s]+(?=@)|(?P<key>password\s*
 _CLUSTER = re.compile(r"_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_\w+)?)$")
 
 
-_NESTED = ("approvals", "bank", "kafka", "ingest")
+_NESTED = ("approvals", "bank", "kafka", "ingest", "pseudonyms")
 """The tables of the settings file."""
 
-_FILES = (("kafka", "ca_file"), ("kafka", "cert_file"), ("kafka", "key_file"), ("ingest", "token_file"), ("ingest", "cert_file"), ("ingest", "key_file"))
+_FILES = (
+    ("kafka", "ca_file"), ("kafka", "cert_file"), ("kafka", "key_file"), ("ingest", "token_file"), ("ingest", "cert_file"), ("ingest", "key_file"),
+    ("pseudonyms", "key_file"),
+)  # fmt: skip
 """What in them is a path, which counts from the folder of the file."""
 
 
@@ -160,6 +163,7 @@ class Settings(BaseSettings):
     bank: Bank = Field(default=Bank(), description="the bank")
     kafka: Kafka = Field(default=Kafka(), description="the Kafka cluster")
     ingest: Ingest = Field(default=Ingest(), description="events over HTTP")
+    pseudonyms: PseudonymSettings = Field(default=PseudonymSettings(), description="pseudonyms for the numbers of people")
     tools: Path | None = Field(default=None, description="folder of programs that are fetched once, such as a broker; none: `tools` in the home")
     metrics_port: int | None = Field(default=None, ge=0, le=65535, description="port of /metrics; none: not served")
     metrics_host: str = Field(default="127.0.0.1", description="address on which /metrics is served")

@@ -26,6 +26,7 @@ from story import ACCOUNT, RESIDENCY, TAX, Said, Story, Tale, account, income, p
 from connectors.http_events import BATCH, BATCH_EVENTS, BODY_BYTES, SINGLE, Endpoint, listening
 from connectors.ingest import Door
 from connectors.ingest_tokens import Tokens, new_token, token_hash, token_lines
+from connectors.pseudonyms import Pseudonyms
 from connectors.registries import load_registries
 from connectors.segment_log import LogReader, LogWriter
 from pipeline.problems import Malformed, Problem
@@ -81,7 +82,7 @@ class Registry:
 @asynccontextmanager
 async def at_the_door(log: Path, room_bytes: int = 64 * 1024 * 1024, writer: type[LogWriter] = LogWriter) -> AsyncIterator[Registry]:
     metrics, told = Metrics(), []  # type: ignore[var-annotated]
-    async with Door(REGISTRIES, SHARDS, lambda: writer(log, fsync="close"), metrics, room_bytes) as door:
+    async with Door(REGISTRIES, Pseudonyms(REGISTRIES, None), SHARDS, lambda: writer(log, fsync="close"), metrics, room_bytes) as door:
         endpoint = Endpoint(door, TOKENS, metrics, lambda *refused: told.append(refused))
         async with listening(endpoint.application(), "127.0.0.1", 0, None) as address, aiohttp.ClientSession() as session:
             registry = Registry(session, address, door, metrics)

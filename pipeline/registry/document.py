@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import date
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from pipeline.documents import Node, comma, parse_document, place_text
 from pipeline.facts import Value, day
 from pipeline.money import MINOR_DIGITS, nearest_currency, parse_minor
@@ -21,10 +23,13 @@ WORD = re.compile(r"[a-z][a-z0-9_]*")
 NAME = re.compile(r"[a-z][a-z0-9-]*")
 EVENT_TYPE = re.compile(r"registry(\.[a-z][a-z0-9_]*)+\.v[0-9]+")
 TOPIC = re.compile(r"registry\.[a-z][a-z0-9_]*")
+KIND = re.compile(r"[a-z][a-z0-9]*(\.[a-z][a-z0-9]*)*")
 LANGUAGE = re.compile(r"[a-z]{2,3}(_[A-Z]{2})?", re.ASCII)
 SOURCE = re.compile(r"[a-z][a-z0-9+.-]*:[!-~]+")
 
-DOCUMENT_KEYS = ("format", "name", "title", "source", "owner", "subject", "topic", "facts", "unknown_fields", "rules_may_use", "events", "derived")
+DOCUMENT_KEYS = (
+    "format", "name", "title", "source", "owner", "subject", "topic", "facts", "unknown_fields", "rules_may_use", "pseudonymise", "events", "derived",
+)  # fmt: skip
 EVENT_KEYS = ("meaning", "valid_time", "status", "fields")
 FIELD_KEYS = ("type", "currency", "one_of", "range", "required", "absent_means", "meaning", "fact", "timeless", "when", "private")
 
@@ -122,6 +127,7 @@ class _Reading:
         prefix = self.text(top, ("facts",), "?", WORD)
         events = tuple(self.event(event, prefix) for event in self.mapping(("events",))) if "events" in top else ()
         self.unique_facts(events)
+        numbers = self.numbers(events, loose=self.text(top, ("unknown_fields",)) == "ignore") if "pseudonymise" in top else {}
         registry = Registry(
             name=name,
             titles=self.words(top, ("title",)),
@@ -131,7 +137,8 @@ class _Reading:
             subject=self.choice(top, ("subject",), SUBJECTS, "") if "subject" in top else "",
             ignores_unknown=self.choice(top, ("unknown_fields",), ("refuse", "ignore"), "refuse") == "ignore",
             hidden=not self.flag(top, ("rules_may_use",), "yes"),
-            events=events,
+            events=tuple(_hidden(event, numbers) for event in events),
+            pseudonymise=numbers,
             derived=self.derived(name, prefix, events) if "derived" in top else (),
         )
         if self.problems:
@@ -145,6 +152,22 @@ class _Reading:
                 path = ("events", event.name, "fields", ".".join(field.path))
                 if field.fact and told.setdefault(field.fact, path) != path:
                     self.refuse(path, f"the fact {field.fact!r} is told by {place_text(told[field.fact])} already", "Give it another name with `fact:`.")
+
+    def numbers(self, events: tuple[EventType, ...], *, loose: bool) -> dict[str, str]:
+        """The places where numbers of people come in, each with the kind of number."""
+        path: Path = ("pseudonymise",)
+        fields = {".".join(field.path): field for event in events for field in event.fields}
+        found: dict[str, str] = {}
+        for place, node in self.mapping(path).items():
+            if place != "subject" and (place not in fields or fields[place].type != "text"):
+                self.refuse((*path, place), f"{place!r} is neither the subject nor a field of type text", suggestion(place, ("subject", *fields)))
+            elif not isinstance(node.value, str) or not KIND.fullmatch(node.value):
+                self.refuse((*path, place), "must be a kind of number", "Write one such as dk.cpr; the same kind in every registry that has the same numbers.")
+            else:
+                found[place] = node.value
+        if loose:
+            self.refuse(path, "unknown fields are ignored, and a number could stand in one", "Write unknown_fields: refuse.")
+        return found
 
     def derived(self, registry: str, prefix: str, events: tuple[EventType, ...]) -> tuple[FactSpec, ...]:
         dates = {field.fact: (field, event) for event in events for field in event.fields if field.fact and field.type == "date"}
@@ -267,6 +290,12 @@ class _Reading:
             return None
         (name,) = conditions
         return name, self.values((*path, name))
+
+
+def _hidden(event: EventType, numbers: dict[str, str]) -> EventType:
+    """An event type of which no problem shows the numbers."""
+    fields = tuple(replace(field, private=field.private or ".".join(field.path) in numbers) for field in event.fields)
+    return replace(event, fields=fields)
 
 
 def read_value(text: str, kind: str, currency: str = "", one_of: tuple[str, ...] = (), limits: tuple[int, int] | None = None) -> Value:

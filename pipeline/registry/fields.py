@@ -95,7 +95,10 @@ class EventType(msgspec.Struct, frozen=True):
 
 
 class Registry(msgspec.Struct, frozen=True):
-    """One registry document. `titles` are by language, "" is every language; `hidden` facts are kept for the payout and not offered to rules."""
+    """One registry document. `titles` are by language, "" is every language; `hidden` facts are kept for the payout and not offered to rules.
+
+    `pseudonymise` names the places (`subject`, or a field) in which a number comes that the door replaces by a pseudonym, each with its kind.
+    """
 
     name: str
     titles: dict[str, str]
@@ -107,6 +110,7 @@ class Registry(msgspec.Struct, frozen=True):
     events: tuple[EventType, ...]
     derived: tuple[FactSpec, ...] = ()
     subject: str = ""
+    pseudonymise: dict[str, str] = {}
 
     @property
     def title(self) -> str:

@@ -23,13 +23,18 @@ def _registry(registry: Registry) -> str:
     unknown = "ignored" if registry.ignores_unknown else "refused"
     head = (
         f"## {registry.title}\n\nRegistry `{registry.name}`, source `{registry.source}`, topic `{registry.topic}`, kept by {registry.owner}. "
-        f"Unknown fields are {unknown}.{' Its facts serve the payout and are not offered to rules.' if registry.hidden else ''}\n"
+        f"Unknown fields are {unknown}.{_numbers(registry)}{' Its facts serve the payout and are not offered to rules.' if registry.hidden else ''}\n"
     )
     parts = [head, *(_event(event) for event in registry.events)]
     if registry.derived:
         rows = [f"| `{spec.name}` | `{spec.until}`: yes until that day | {spec.meaning} |" for spec in registry.derived]
         parts.append("\n".join(["Derived:\n", "| fact | from | meaning |", "|---|---|---|", *rows, ""]))
     return "\n".join(parts)
+
+
+def _numbers(registry: Registry) -> str:
+    places = " and ".join(f"`{place}` ({kind})" for place, kind in registry.pseudonymise.items())
+    return f" Pseudonyms are kept for {places}." if places else ""
 
 
 def _event(event: EventType) -> str:

@@ -39,7 +39,7 @@ def _message(registry: Registry, event: EventType) -> Schema:
         "id": {**_code(MAX_ID), "description": "Names the event within its source."},
         "source": {"const": registry.source},
         "type": {"const": event.name},
-        "subject": {**_code(MAX_SUBJECT), "description": "The pseudonym of the person, household or business."},
+        "subject": {**_code(MAX_SUBJECT), "description": _subject(registry)},
         "time": {
             "type": "string", "format": "date-time", "pattern": TIME_PATTERN,
             "description": f"When the registry recorded it (RFC 3339), in the years {OLDEST_YEAR} to {NEWEST_YEAR}.",
@@ -47,7 +47,7 @@ def _message(registry: Registry, event: EventType) -> Schema:
         "sequence": {"type": "string", "pattern": SEQUENCE_PATTERN, "default": "0", "description": "Orders the events of one source about one subject."},
         "datacontenttype": {"const": "application/json"},
         **{name: {"type": "string", "minLength": 1, "maxLength": MAX_TEXT} for name in ("dataschema", "partitionkey", "traceparent", "tracestate")},
-        "data": _data(event, registry.ignores_unknown),
+        "data": _numbered(_data(event, registry.ignores_unknown), registry),
     }  # fmt: skip
     return {
         "title": event.name,
@@ -57,6 +57,21 @@ def _message(registry: Registry, event: EventType) -> Schema:
         "properties": properties,
         "additionalProperties": False,
     }
+
+
+def _subject(registry: Registry) -> str:
+    kind = registry.pseudonymise.get("subject")
+    return f"The number ({kind}), for which a pseudonym is kept." if kind else "The pseudonym of the person, household or business."
+
+
+def _numbered(data: Schema, registry: Registry) -> Schema:
+    """The schema of the data, with the fields named for which pseudonyms are kept."""
+    for place, kind in registry.pseudonymise.items():
+        group, _, name = place.rpartition(".")
+        properties: Schema = data["properties"].get(group, {}).get("properties", {}) if group else data["properties"]
+        if place != "subject" and name in properties:
+            properties[name]["description"] += f" The number ({kind}), for which a pseudonym is kept."
+    return data
 
 
 def _code(limit: int) -> Schema:

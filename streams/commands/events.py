@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from .events_door import serve, token
+from .events_door import keygen, pseudonym, serve, token
 from .opening import settings_of, working
 from .speaking import AsJson, note, progress_bar, say, say_json
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Brings registry events in.", no_args_is_help=True, rich_markup_mode=None)
 app.command()(serve)
 app.command()(token)
+app.command()(keygen)
+app.command()(pseudonym)
 
 
 @app.command()
@@ -32,18 +34,20 @@ def put(
 ) -> None:
     """Puts events into the log, or into Kafka where one is set: kept before they are counted. Exit code 2 if any line or file was refused."""
     from connectors.event_feed import lines_of, put_events
+    from connectors.pseudonyms import Pseudonyms
     from pipeline.problems import Malformed
 
     results: list[tuple[str, PutResult]] = []
     refused: list[Problem] = []
     with working(context) as installation, _kafka(installation) as writer:
         shards, registries = installation.store.shards, installation.registries
+        pseudonyms = Pseudonyms(registries, installation.settings.pseudonyms.read())
         for name in files:
             try:
                 with _opened(name) as (file, size), progress_bar(name, unit="bytes") as bar:
                     lines = lines_of(file, name)
                     shown = _Shown(bar, size)
-                    results.append((name, put_events(lines, installation.log_directory, shards, registries, shown, writer)))
+                    results.append((name, put_events(lines, installation.log_directory, shards, registries, shown, writer, pseudonyms)))
             except Malformed as malformed:
                 refused += malformed.problems
     if as_json:
@@ -132,8 +136,9 @@ def _tell(results: list[tuple[str, PutResult]]) -> None:
         for refusal in result.refusals:
             first = "; ".join(str(problem) for problem in refusal.first[:3])
             say(f"  {refusal.lines:,} × {refusal.reason}\n    first in line {refusal.first_line}: {first}")
-        if result.refused:
-            kept = result.refused - result.not_kept
+        if kept := result.refused - result.not_kept:
             note(f"payout: {kept:,} refused lines are in the log and become dead letters: `payout dead-letters list`")
-        if result.not_kept:
-            note(f"payout: {result.not_kept:,} lines are longer than the log takes; they stand in {name} only")
+        if result.withheld:
+            note(f"payout: {result.withheld:,} refused lines may hold the number of a person and are not in the log; they stand in {name} only")
+        if result.not_kept > result.withheld:
+            note(f"payout: {result.not_kept - result.withheld:,} lines are longer than the log takes; they stand in {name} only")

@@ -1,11 +1,13 @@
-"""`payout events serve` and `payout events token`: the door at which registries hand events in over HTTP, and who may pass it."""
+"""`payout events serve, token, keygen, pseudonym`: the door at which registries hand events in, who may pass it, and how people are called behind it."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import ssl
+import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -31,6 +33,7 @@ def serve(
     """Takes CloudEvents over HTTP from registries with a token, and answers once the log has them. Ctrl-C answers what is in hand, then ends."""
     from connectors.http_events import Endpoint
     from connectors.ingest import Door
+    from connectors.pseudonyms import Pseudonyms
     from connectors.registries import load_registries
     from streams import logs
     from streams.log_access import open_writer
@@ -39,6 +42,7 @@ def serve(
     settings = settings_of(context, metrics_port=metrics_port)
     registries = load_registries(settings.registries)
     tokens, tls = _tokens(settings.ingest, registries), _tls(settings.ingest)
+    pseudonyms = Pseudonyms(registries, settings.pseudonyms.read())
     logs.configure(settings.log_level, settings.log_format, settings.home)
     shards = _shards(settings)
     metrics, log = Metrics(), logs.log("door")
@@ -47,8 +51,8 @@ def serve(
         note(f"payout: metrics at {server.url}")
 
     async def served() -> None:
-        opens = partial(open_writer, settings, "payout-door", "close")
-        async with Door(registries, shards, opens, metrics, settings.ingest.pending_bytes, rests=not settings.kafka.servers) as door:
+        opens, room_bytes = partial(open_writer, settings, "payout-door", "close"), settings.ingest.pending_bytes
+        async with Door(registries, pseudonyms, shards, opens, metrics, room_bytes, rests=not settings.kafka.servers) as door:
             endpoint = Endpoint(
                 door,
                 tokens,
@@ -84,6 +88,47 @@ def token(
         return
     say(made)
     note(f"payout: give the token to {registry}; it is not shown again. For ingest.tokens, or a line of ingest.token_file:\n  {entry}")
+
+
+def keygen(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to make; only you can read it.")],
+    as_json: AsJson = False,
+) -> None:
+    """Makes the key under which numbers of people become pseudonyms. It is for the life of the installation: keep a copy in a safe."""
+    from connectors.pseudonyms import make_key
+
+    key = make_key(file)
+    if as_json:
+        say_json({"file": str(file), "key_id": key.id})
+        return
+    say(f'{file}: keep it, and a copy in a safe. For payout.toml:\n  [pseudonyms]\n  key_file = "{file}"\n  key_id = "{key.id}"')
+
+
+def pseudonym(
+    context: typer.Context,
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="The kind of number, such as dk.cpr.")],
+    as_json: AsJson = False,
+) -> None:
+    """Reads numbers from standard input, one a line, and prints their pseudonyms: what `payout explain` is asked for."""
+    from connectors.pseudonyms import MAKE
+    from pipeline.problems import Malformed, Problem
+
+    key = settings_of(context).pseudonyms.read()
+    if key is None:
+        raise Malformed([Problem("pseudonyms.key_file", "there is no key", MAKE)])
+    found, problems = [], []
+    for number, line in enumerate(sys.stdin, 1):
+        try:
+            found.append(key.pseudonym(kind, line.strip()))
+        except ValueError as error:
+            problems.append(Problem(f"line {number}", f"what stands there {error}"))
+    if problems:
+        raise Malformed(problems)
+    if as_json:
+        say_json(found)
+    else:
+        for text in found:
+            say(text)
 
 
 def _names(registries: Registries) -> list[str]:
