@@ -7,6 +7,8 @@ written down where the record lies. Whoever replays the letter next looks from t
 from __future__ import annotations
 
 from connectors.failpoints import failpoint
+from connectors.log_batch import Record
+from connectors.pseudonyms import Pseudonyms
 from connectors.store import dead_letters as steps
 from connectors.store.dead_letters import Put, letter_name
 from connectors.store.tables import DeadLetter
@@ -30,24 +32,26 @@ class NotOpen(Exception):
 
 def front_door(installation: Installation, letter: DeadLetter, mended: bytes | None = None) -> Put:
     """What is put into the log for a letter, keyed by its subject and on its registry's topic; Malformed where it still breaks its contract."""
-    value = letter.record_value if mended is None else mended
-    topic, key, event = _judged(installation, letter, value)
+    topic, (key, value), event = _judged(installation, letter, letter.record_value if mended is None else mended)
     return Put(topic, partition_of(key, installation.store.shards), -1, key, b"" if value == letter.record_value else value, event)
 
 
-def _judged(installation: Installation, letter: DeadLetter, value: bytes) -> tuple[str, bytes, str]:
-    """(topic, key, name of the event) of a record."""
+def _judged(installation: Installation, letter: DeadLetter, value: bytes) -> tuple[str, Record, str]:
+    """(topic, record, name of the event) of a record, in which pseudonyms stand for the numbers of people."""
     if letter.topic == RECEIPTS:
         answer = decode_answer(value)
-        return RECEIPTS, answer.subject.encode(), answer.id
+        return RECEIPTS, (answer.subject.encode(), value), answer.id
     if letter.topic == MEMBERS:
         share = share_event(value)
         if isinstance(share, Malformed):
             raise share
-        return (MEMBERS, letter.record_key, "") if isinstance(share, ToldAll) else (MEMBERS, share.subject.encode(), event_name(share.known))
-    event = installation.registries.decode(value)
-    topic = next(registry.topic for registry in installation.registries.registries if registry.name == event.known.registry)
-    return topic, event.subject.encode(), event_name(event.known)
+        if isinstance(share, ToldAll):
+            return MEMBERS, (letter.record_key, value), ""
+        return MEMBERS, (share.subject.encode(), value), event_name(share.known)
+    registries = installation.registries
+    event = registries.decode(value)
+    topic = next(registry.topic for registry in registries.registries if registry.name == event.known.registry)
+    return topic, Pseudonyms(registries, installation.settings.pseudonyms.read()).record(event, value), event_name(event.known)
 
 
 def event_name(known: Known) -> str:
@@ -64,7 +68,7 @@ def replay(
         _must_be_open(found.status, letter)
         put, lies_at = found.begun, None
         if put is not None:
-            if mended is not None and mended != (put.value or letter.record_value):
+            if mended is not None and (front_door(installation, letter, mended).value or letter.record_value) != (put.value or letter.record_value):
                 raise Malformed([_begun(letter, found)])
             person, reason = found.person, found.reason
             lies_at = _look(reader, put, letter)

@@ -18,6 +18,7 @@ from story import RESIDENCY, Said, Story, account, income, resident
 from town import Payout
 from town import quiet_afterwards as quiet_afterwards
 
+from connectors.failpoints import heard_by
 from connectors.http_events import BATCH, Endpoint, listening
 from connectors.ingest import Door
 from connectors.ingest_tokens import Tokens, token_hash
@@ -252,19 +253,24 @@ def rows(story: Story) -> bytes:
     return "\n".join(str(row) for table in tables for (row,) in story.ask(f"SELECT t::text FROM {table} t")).encode()
 
 
+def numbered_home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[PseudonymKey, Story]:
+    """An installation whose registries send numbers, by the environment, with its key."""
+    documents = folder / "registries"
+    documents.mkdir()
+    for name in NUMBERED:
+        (documents / f"{name}.yaml").write_text(document(name))
+    key_file = folder / "key"
+    key = make_key(key_file)
+    for name, value in {"REGISTRIES": str(documents), "PSEUDONYMS__KEY_FILE": str(key_file), "PSEUDONYMS__KEY_ID": key.id, "LOG_LEVEL": "debug"}.items():
+        monkeypatch.setenv(f"PAYOUT_{name}", value)
+    return key, Story(folder / "home")
+
+
 @pytest.mark.usefixtures("quiet_afterwards")
 def test_no_number_is_in_the_log_in_a_row_in_a_file_or_in_a_line_of_a_whole_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
-    folder = tmp_path / "registries"
-    folder.mkdir()
-    for name in NUMBERED:
-        (folder / f"{name}.yaml").write_text(document(name))
-    key_file = tmp_path / "key"
-    key = make_key(key_file)
-    for name, value in {"REGISTRIES": str(folder), "PSEUDONYMS__KEY_FILE": str(key_file), "PSEUDONYMS__KEY_ID": key.id, "LOG_LEVEL": "debug"}.items():
-        monkeypatch.setenv(f"PAYOUT_{name}", value)
-    story = Story(tmp_path / "home")
+    key, story = numbered_home(tmp_path, monkeypatch)
     payout = Payout(monkeypatch, capsys, story)
     said = ""
 
@@ -305,6 +311,34 @@ def test_no_number_is_in_the_log_in_a_row_in_a_file_or_in_a_line_of_a_whole_run(
     assert {path: hits for path, content in files.items() if (hits := found(content))} == {}
     assert found(rows(story)) == []
     assert found(said.encode()) == []
+    story.close()
+
+
+@pytest.mark.usefixtures("quiet_afterwards")
+def test_a_dead_letter_that_is_mended_with_a_number_is_kept_with_the_pseudonym(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    key, story = numbered_home(tmp_path, monkeypatch)
+    payout = Payout(monkeypatch, capsys, story)
+    story.hears(Said(RESIDENCY, b"", b"{"))
+    mended = tmp_path / "mended.json"
+    mended.write_bytes(numbered(PEOPLE[0], 0)[0].value)
+    (letter,) = json.loads(payout("dead-letters", "list", "--json").out)
+    replay = ("dead-letters", "replay", letter["id"], "--with", str(mended), "--by", "Ann", "--because", "cut short on the way")
+
+    def stop(name: str) -> None:
+        if name == "dead_letter_put":
+            raise KeyboardInterrupt
+
+    with heard_by(stop):
+        assert payout(*replay).code == 130
+    assert payout(*replay).code == 0
+    story.work()
+    assert story.ask("SELECT subject FROM facts") == [(key.pseudonym("dk.cpr", PEOPLE[0]),)]
+    assert len(story.dead_letters()) == 1, "the first one only"
+    files = {path: path.read_bytes() for path in (tmp_path / "home").rglob("*") if path.is_file()}
+    assert {path: hits for path, content in files.items() if (hits := found(content))} == {}
+    assert found(rows(story)) == []
     story.close()
 
 
