@@ -18,6 +18,12 @@ def shard_of(subject: str, shards: int) -> int:
     return partition_of(subject.encode(), shards)
 
 
+def astray(keys: Iterable[bytes], partition: int, partitions: int) -> set[int]:
+    """The places in a partition's run of records whose key leads to another partition: another partitioner put them there."""
+    crc32 = zlib.crc32
+    return {index for index, key in enumerate(keys) if crc32(key) % partitions != partition}
+
+
 def by_partition(records: Iterable[tuple[bytes, bytes]], partitions: int) -> dict[int, list[tuple[bytes, bytes]]]:
     """Records (key, value) by the partition of their key, in their order."""
     parts: dict[int, list[tuple[bytes, bytes]]] = {}

@@ -9,6 +9,7 @@ from datetime import date
 import structlog
 
 from connectors.failpoints import failpoint
+from connectors.store import members
 from connectors.store.frames import Claim, FrameTransaction, claim, frame_transaction
 from connectors.store.rulebook import benefit_periods
 from connectors.store.servers import Connection, Row
@@ -20,6 +21,7 @@ from pipeline.orders import PASSED, TRANSITIONS, State
 from pipeline.problems import Malformed, Problem
 from pipeline.receipts import Answer, decode_answer
 from pipeline.registry import Event, Registries
+from pipeline.sharding import astray, partition_of
 from pipeline.standing import Standing
 
 from .frame_orders import DEATH, FrameOrders, alive_reader
@@ -49,6 +51,7 @@ class Lane:
     ) -> None:
         self.connection, self.claim, self.registries, self.policy, self.observer = connection, held, registries, policy, observer
         self.today = today
+        self._shards = members.shards(connection)
         self.standing: dict[int, Standing] = {}
         self._undecided: set[int] = set()
         self._periods: dict[tuple[str, str], int] = {}
@@ -196,14 +199,17 @@ class Lane:
         events: dict[str, list[Known]] = {}
         dead: list[DeadLetter] = []
         values = [value for _, value in records]
+        strays = astray((key for key, _ in records), shard, self._shards)
         for index, decoded in enumerate(self.registries.decode_frame(values) if topic != MEMBERS else map(share_event, values)):
             key, value = records[index]
-            if isinstance(decoded, ToldAll):
-                self._telling.heard(decoded)
-                continue
             if isinstance(decoded, Malformed):
                 malformed = decoded
-            elif key != decoded.subject.encode() or topic_of.get(decoded.known.registry, MEMBERS) != topic:
+            elif index in strays and isinstance(decoded, ToldAll):
+                malformed = Malformed([self._stray(key)])
+            elif isinstance(decoded, ToldAll):
+                self._telling.heard(decoded)
+                continue
+            elif key != decoded.subject.encode() or topic_of.get(decoded.known.registry, MEMBERS) != topic or index in strays:
                 malformed = self._misplaced(key, decoded, topic)
             else:
                 subject, known = decoded.subject, decoded.known
@@ -216,12 +222,22 @@ class Lane:
             log.warning("dead letter", shard=shard, topic=topic, offset=first_offset + index, problems=len(malformed.problems))
         return events, dead
 
-    @staticmethod
-    def _misplaced(key: bytes, event: Event, topic: str) -> Malformed:
+    def _misplaced(self, key: bytes, event: Event, topic: str) -> Malformed:
+        problems = []
         if key != event.subject.encode():
-            return Malformed([Problem("key", f"the record's key is {key[:64]!r}, its subject {event.subject!r}", "Key the record by its subject.")])
-        place = f"{event.known.type} of {event.known.registry} does not belong on {topic}"
-        return Malformed([Problem("type", place, "Send it to its registry's topic.")])
+            problems.append(Problem("key", f"the record's key is {key[:64]!r}, its subject {event.subject!r}", "Key the record by its subject."))
+        if self._topic_of.get(event.known.registry, MEMBERS) != topic:
+            what = f"{event.known.type} of {event.known.registry} does not belong on {topic}"
+            problems.append(Problem("type", what, "Send it to its registry's topic."))
+        if partition_of(key, self._shards) != self.claim.shard:
+            problems.append(self._stray(key))
+        return Malformed(problems)
+
+    def _stray(self, key: bytes) -> Problem:
+        """That a record lies in this shard's partition and its key leads to another."""
+        own = partition_of(key, self._shards)
+        what = f"the key {key[:64]!r} belongs in partition {own} of {self._shards}, the record lies in {self.claim.shard}"
+        return Problem("partition", what, "Let its producer choose the partition as librdkafka's `consistent` does: CRC-32 of the key modulo the partitions.")
 
     @staticmethod
     def _fresh(incoming: Sequence[Known], dispositions: Sequence[Disposition]) -> list[Known]:
@@ -269,7 +285,9 @@ class Lane:
         applied = duplicate = 0
         for index, answer, order in answers:
             problem = None
-            if order not in standing:
+            if order not in standing and astray([answer.subject.encode()], self.claim.shard, self._shards):
+                problem = self._stray(answer.subject.encode())
+            elif order not in standing:
                 problem = Problem("sequence", f"there is no order {answer.sequence} of {answer.subject} for {answer.benefit} {answer.period}")
             else:
                 state, attempt, steps, amount_minor = standing[order]

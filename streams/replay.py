@@ -9,9 +9,11 @@ from pathlib import Path
 
 from connectors.embedded_postgres import EmbeddedPostgres
 from connectors.event_feed import append_by_key
+from connectors.log_batch import Record
 from connectors.segment_log import LogWriter, create_topic
 from connectors.store.servers import Store, connect
 from pipeline.observing import Silent
+from pipeline.sharding import astray, partition_of
 
 from .audit import Digest, digest_of
 from .installation import Installation
@@ -53,8 +55,10 @@ def replayed(installation: Installation, *, shards: int | None = None, seed: int
             for topic in all_topics(installation.registries):
                 create_topic(replica.log_directory, topic, other)
             with LogWriter(replica.log_directory, fsync="close") as writer, reading(installation) as log:
-                for topic, records in _shuffled(installation, log, random.Random(seed), chunk):
-                    append_by_key(writer, topic, other, records)
+                for topic, shard, records in _shuffled(installation, log, random.Random(seed), chunk):
+                    strays = astray((key for key, _ in records), shard, installation.store.shards)
+                    append_by_key(writer, topic, other, [record for index, record in enumerate(records) if index not in strays])
+                    _append_astray(writer, topic, other, [records[index] for index in sorted(strays)])
             lanes = Lanes(replica, lambda today: installation.standing_rules(replica.store, today), range(other), Silent())
             try:
                 lanes.claim()
@@ -67,7 +71,13 @@ def replayed(installation: Installation, *, shards: int | None = None, seed: int
             return digest_of(replica)
 
 
-def _shuffled(installation: Installation, log: Reading, chance: random.Random, chunk: int) -> Iterator[tuple[str, list[tuple[bytes, bytes]]]]:
+def _append_astray(writer: LogWriter, topic: str, shards: int, records: list[Record]) -> None:
+    """What lay in a partition that its key does not lead to, and so was refused, lies in such a one again."""
+    for key, value in records:
+        writer.append(topic, (partition_of(key, shards) + 1) % shards, [(key, value)])
+
+
+def _shuffled(installation: Installation, log: Reading, chance: random.Random, chunk: int) -> Iterator[tuple[str, int, list[Record]]]:
     """Every registry record up to the committed positions, in chunks whose order is shuffled."""
     told = registry_topics(installation.registries)
     pieces: list[tuple[str, int, int, int]] = []
@@ -76,11 +86,11 @@ def _shuffled(installation: Installation, log: Reading, chance: random.Random, c
             pieces += [(topic, shard, first, min(chunk, end - first)) for first in range(0, end, chunk)]
     chance.shuffle(pieces)
     for topic, shard, first, count in pieces:
-        records: list[tuple[bytes, bytes]] = []
+        records: list[Record] = []
         while len(records) < count:
             frame = log.read(topic, shard, first + len(records), count - len(records))
             if not frame.values:
                 raise BeginningGone(f"{topic} shard {shard} ends at {first + len(records):,}, before the position {first + count:,}: records are missing")
             records += zip(frame.keys, frame.values, strict=True)
         chance.shuffle(records)
-        yield topic, records
+        yield topic, shard, records

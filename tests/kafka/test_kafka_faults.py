@@ -11,9 +11,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from kafka import KafkaProducer
 from kafka_town import PATIENCE_S, Town, everybody, until
-from story import ACCOUNT, RESIDENCY, TAX, Story, server
+from story import ACCOUNT, RESIDENCY, TAX, Story, person, server
 
 from loadtests.proxy import COMMIT, Cut, Postgres, Proxy
+from pipeline.sharding import partition_of
 from streams.audit import Digest
 
 MEGABYTE = 1024 * 1024
@@ -101,6 +102,30 @@ def test_records_that_are_none_are_dead_letters_and_hold_nobody_up(town: Town, u
     kept = [(letter.topic, letter.key, letter.value) for letter in town.story.dead_letters()]
     assert sorted(kept) == sorted((topic, key or b"", value or b"") for topic, key, value in strange)
     assert all(letter.problems for letter in town.story.dead_letters())
+
+
+def test_records_of_a_producer_with_another_partitioner_are_dead_letters_and_decide_nothing(town: Town, undisturbed: Digest):
+    town.provision()
+    town.tell(RECORDS[:60])
+    astray = [record for number in range(60, 70) for record in person(f"us-{number:03}")]
+    producer = KafkaProducer(**town.cluster.client("test"))  # its partitioner is Java's: murmur2
+    try:
+        sent = [producer.send(record.topic, key=record.key, value=record.value) for record in astray]
+        placed = [future.get(PATIENCE_S).partition for future in sent]
+    finally:
+        producer.close()
+    town.tell(RECORDS[60:])
+    town.worker()
+    wrong = [record for record, partition in zip(astray, placed, strict=True) if partition_of(record.key, town.story.shards) != partition]
+    assert 3 <= len(wrong) < len(astray)
+    town.await_taken()
+    assert town.workers[-1].stop() == 0
+    letters = town.story.dead_letters()
+    assert sorted((letter.topic, letter.key, letter.value) for letter in letters) == sorted(wrong)
+    assert {problem["place"] for letter in letters for problem in letter.problems} == {"partition"}
+    homes = town.story.ask("SELECT subject, shard FROM facts")
+    assert all(partition_of(subject.encode(), town.story.shards) == shard for subject, shard in homes)
+    town.story.audit(replay=True)
 
 
 def test_a_topic_that_was_made_anew_stops_the_worker_whatever_it_holds(town: Town):
