@@ -6,8 +6,6 @@ from datetime import date, timedelta
 from functools import lru_cache
 from typing import Literal
 
-import holidays
-
 from .facts import day_date
 
 Calendar = Literal["DK", "US", "EU", "JP", "KR"]
@@ -29,6 +27,8 @@ def bank_day_after(number: int, count: int, calendar: Calendar) -> int:
 
 @lru_cache(maxsize=256)
 def _closed(year: int, calendar: Calendar) -> frozenset[date]:
+    import holidays  # here, since few commands ask for bank days and the calendars of all countries take their time
+
     if calendar == "US":
         return frozenset(holidays.financial_holidays("XFED", years=year))
     if calendar == "EU":

@@ -32,6 +32,7 @@ MAX_DEPTH = 24
 MAX_NODES = 10_000
 MAX_LINES = 20_000
 MAX_LINE = 10_000
+_BRACKETS = re.compile(r"[\[\]{}]")
 _TURNS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 _MENDS = {
@@ -156,6 +157,22 @@ def _hold_lines(text: str) -> None:
     if len(lines) > MAX_LINES:
         message = f"the document has {len(lines):,} lines, the limit is {MAX_LINES:,}"
         raise Malformed([Problem("", message, "Part it into several documents.", MAX_LINES + 1, 1)])
+    for number, line in enumerate(lines, 1):
+        if line.count("[") + line.count("{") > MAX_DEPTH:
+            _hold_depth(line, number)
+
+
+def _hold_depth(line: str, number: int) -> None:
+    """Refuses a line in which more brackets are open than a document has levels: within a line the parser looks ahead at each of them again."""
+    depth = 0
+    for found in _BRACKETS.finditer(line):
+        depth += 1 if found[0] in "[{" else -1
+        if depth > MAX_DEPTH:
+            raise Malformed([_too_deep(number, found.start() + 1)])
+
+
+def _too_deep(line: int, column: int) -> Problem:
+    return Problem("", f"the document is more than {MAX_DEPTH} levels deep", "Part it into several documents.", line, column)
 
 
 def too_long() -> Problem:
@@ -172,8 +189,8 @@ def _within_limits(events: Iterable[Event]) -> Iterator[Event]:
             depth += isinstance(event, MappingStartEvent | SequenceStartEvent)
             if depth > MAX_DEPTH or nodes > MAX_NODES:
                 line, column = event.start_mark.line + 1, event.start_mark.column + 1
-                most = f"more than {MAX_DEPTH} levels deep" if depth > MAX_DEPTH else f"more than {MAX_NODES:,} keys and values long"
-                raise Malformed([Problem("", f"the document is {most}", "Part it into several documents.", line, column)])
+                long = Problem("", f"the document is more than {MAX_NODES:,} keys and values long", "Part it into several documents.", line, column)
+                raise Malformed([_too_deep(line, column) if depth > MAX_DEPTH else long])
         elif isinstance(event, MappingEndEvent | SequenceEndEvent):
             depth -= 1
         yield event

@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from importlib import import_module
-from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated, Any
@@ -64,6 +63,8 @@ GLOBAL = ("--home", "--config")
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         say(f"payout {version('payout')}")
         raise typer.Exit
 

@@ -25,11 +25,10 @@ from pipeline.signatures import Approver, public_key
 
 from .ingest_settings import Ingest, PseudonymSettings
 from .kafka_settings import Kafka
+from .shipped import SHIPPED as SHIPPED
 
 PREFIX = "PAYOUT_"
 FILE = "payout.toml"
-SHIPPED = Path(__file__).resolve().parent.parent
-"""The folder in which `registries/`, `benefits/`, `locales/` and `data/` are shipped."""
 
 _PASSWORD = re.compile(r"(?P<head>//[^:/@\s]*:)[^@/\s]+(?=@)|(?P<key>password\s*=\s*)('[^']*'|\S+)", re.IGNORECASE)
 

@@ -2,7 +2,7 @@
 
 from .check import load_rule
 from .definitions import FactSpec
-from .document import document_schema
+from .descriptions import document_schema
 from .evaluate import DECISIONS, GRANTED, REFUSED, UNDETERMINED, decide, physical_type
 from .explain import Explanation, explain, missing_facts, outcomes
 from .letter import letter

@@ -10,7 +10,9 @@ from .scalars import Name, Per, Scalar, Whole, Words
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    """A part of a rule document. What its keys mean stands below each, where `descriptions` finds it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Each(_Part):

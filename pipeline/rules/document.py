@@ -1,8 +1,8 @@
-"""The shape of a rule document: its keys and what may stand there, as models that also give the JSON Schema for editors."""
+"""The shape of a rule document: its keys and what may stand there, as models."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
@@ -34,12 +34,12 @@ from .scalars import (
 __all__ = [
     "Aggregate", "Amount", "Approvals", "Bracket", "Budget", "Claim", "Condition", "Corrections", "DatedValue", "Decides", "Document", "Each", "Fact",
     "IfMissing", "InForce", "Law", "Limits", "Members", "NotEncoded", "Parameter", "Payment", "Rounding", "Row", "Scale", "Spread", "Step", "Table",
-    "Taper", "Test", "document_schema",
+    "Taper", "Test",
 ]  # fmt: skip
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class InForce(_Part):
@@ -307,7 +307,7 @@ class Approvals(_Part):
 class Document(_Part):
     """One dated version of one benefit."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, title="Benefit rule")
+    model_config = ConfigDict(title="Benefit rule")
     format: Literal["benefit-rule/1"]
     """The version of this language."""
     benefit: BenefitId
@@ -350,8 +350,3 @@ class Document(_Part):
     """Cases with their outcome."""
     approvals: Approvals = Approvals()
     """Who must approve."""
-
-
-def document_schema() -> dict[str, Any]:
-    """The JSON Schema of a rule document."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Document.model_json_schema(by_alias=True)}

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pipeline import documents
 
 from . import amounts, check, definitions, document, expressions, grids, members, regions, scalars
+from .descriptions import descriptions
 from .document import Document
 from .expressions import DAYS, FUNCTIONS
 
@@ -95,11 +96,11 @@ def _title(model: type[BaseModel]) -> str:
 
 
 def _section(model: type[BaseModel]) -> str:
-    hints = _hints(model)
+    hints, told = _hints(model), descriptions(model)
     rows = []
     for name, field in model.model_fields.items():
         must = "yes" if field.is_required() else _default(field.get_default(call_default_factory=True))
-        rows.append(f"| `{field.alias or name}` | {_holds(hints[name])} | {must} | {field.description or (model.__doc__ or '')} |")
+        rows.append(f"| `{field.alias or name}` | {_holds(hints[name])} | {must} | {told.get(name) or (model.__doc__ or '')} |")
     return "\n".join([f"## {_title(model)}\n\n{model.__doc__}\n", "| key | what stands there | must it stand | meaning |", "|---|---|---|---|", *rows, ""])
 
 

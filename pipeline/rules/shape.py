@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from pipeline.documents import Node, comma, place_text
 from pipeline.problems import MAX_PROBLEMS, Malformed, Problem, more_problems, suggestion
 
+from .descriptions import descriptions, is_model
 from .document import Document
 from .scalars import Path
 
@@ -113,13 +114,13 @@ def _real_path(root: Node, loc: tuple[str | int, ...]) -> Path:
 def _known_keys(path: Path) -> list[str]:
     """The keys that may stand in the mapping at `path`."""
     model, _ = _annotation(path)
-    return [field.alias or name for name, field in model.model_fields.items()] if _is_model(model) else []
+    return [field.alias or name for name, field in model.model_fields.items()] if is_model(model) else []
 
 
 def _described(path: Path) -> str:
     """What the schema says of the value at `path`: the description of its key, or of what its list or mapping holds."""
     model, description = _annotation(path)
-    return description or (str(model.__doc__ or "") if _is_model(model) else "")
+    return description or (str(model.__doc__ or "") if is_model(model) else "")
 
 
 def _annotation(path: Path) -> tuple[Any, str]:
@@ -128,21 +129,18 @@ def _annotation(path: Path) -> tuple[Any, str]:
     description = ""
     for step in path:
         description = ""
-        if _is_model(model):
-            fields = {field.alias or name: field for name, field in model.model_fields.items()}
+        if is_model(model):
+            fields = {field.alias or name: name for name, field in model.model_fields.items()}
             if step not in fields:
                 return None, ""
-            model, description = fields[str(step)].annotation, fields[str(step)].description or ""
+            name = fields[str(step)]
+            model, description = model.model_fields[name].annotation, descriptions(model).get(name, "")
         elif len(get_args(model)):
             model = get_args(model)[-1]
         else:
             return None, ""
         model = _inner(model)
     return model, description
-
-
-def _is_model(model: Any) -> bool:
-    return isinstance(model, type) and issubclass(model, BaseModel)
 
 
 def _inner(annotation: Any) -> Any:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.problems import Malformed, Problem
-from streams.settings import SHIPPED
+from streams.shipped import SHIPPED
 
 from .speaking import AsJson, money, note, progress_bar, say, say_json
 

@@ -1,6 +1,7 @@
-"""Documents that mean harm, and a program that reads each in a process of its own and tells how that ended.
+"""Documents that mean harm, and a program that gives each to `payout rules check` in a process of its own and tells how that ended.
 
-Run as a program with files as arguments: one line of JSON for each, with the first problem, how many there are and the most memory.
+Run as a program with files as arguments: one line of JSON for each, with the exit code, the first problem, how many there are and the most memory.
+Without arguments: a table of what the command costs for each document, from its start to its end.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import json
 import os
 import resource
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 CPU_S = 20
-"""A reading that takes longer is killed; it takes a fraction of a second."""
+"""A check that takes longer is killed; it takes a fraction of a second."""
 
 
 def documents(good: str) -> Iterator[tuple[str, str, str]]:
@@ -37,6 +40,7 @@ def documents(good: str) -> Iterator[tuple[str, str, str]]:
     yield "a million rows", "- {when: {age: 1}, gives: 2}\n" * 1_000_000, "longer than 524,288 bytes"
     yield "as many rows as fit", "- {a: 1}\n" * 19_000, "more than 10,000 keys and values"
     yield "nested lists", "[" * 9_000, "more than 24 levels deep"
+    yield "lists nested in brackets and commas", "k: " + "[a, " * 2_400, "more than 24 levels deep"
     yield "nested mappings", "{a: " * 2_000, "more than 24 levels deep"
     yield "nested blocks", "\n".join(" " * depth + "a:" for depth in range(900)), "more than 24 levels deep"
     yield "nested questions", "? " * 4_000, "more than 24 levels deep"
@@ -62,34 +66,77 @@ def documents(good: str) -> Iterator[tuple[str, str, str]]:
     yield "a name in letters that look like others", good.replace("  age:", "  \u0430ge:"), "is no name"
 
 
-def _read(path: Path) -> dict[str, object]:
-    from connectors.registries import load_registries
-    from connectors.rule_files import read_rule
-    from pipeline.problems import Malformed
-    from streams.commands.rules.pointing import pointed
-
+def _child(arguments: list[str], said: Path) -> None:
+    """Becomes the command, which writes to the file `said`; a process that has forked does not come back from it."""
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
+    with said.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
     try:
-        read_rule(path, load_registries(ROOT / "registries"))
-    except Malformed as malformed:
-        shown = "\n".join(map(pointed, malformed.problems))
-        return {"problems": len(malformed.problems), "first": str(malformed.problems[0]), "shown": len(shown)}
-    return {"problems": 0, "first": "", "shown": 0}
+        from streams.cli import main
+
+        main(arguments)
+    except SystemExit as ended:
+        peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+        sys.stdout.write(f"\n{ended.code} {peak.split()[1]}")
+        sys.stdout.flush()
+    os._exit(0)
+
+
+def told(path: Path, said: Path) -> dict[str, object]:
+    """How the check of a document ended, in a process that begins with everything that the command has in memory."""
+    child = os.fork()
+    if child == 0:
+        _child(["rules", "check", "--json", str(path)], said)
+    if os.waitpid(child, 0)[1]:
+        return {"file": str(path), "code": None}
+    answer, _, end = said.read_text().strip().rpartition("\n")
+    document = json.loads(answer)["documents"][0]
+    problems = document.get("problems", [])
+    first = problems[0]["message"] if problems else ""
+    return {"file": str(path), "code": int(end.split()[0]), "peak_kb": int(end.split()[1]), "problems": len(problems), "first": first, "said": len(answer)}
+
+
+def written(folder: Path) -> dict[str, Path]:
+    """The documents as files, by what they are; written by a process of its own, whose memory would count as that of the commands that follow."""
+    child = os.fork()
+    if child == 0:
+        from test_rule_mistakes import GOOD
+
+        names = []
+        for name, text, _ in documents(GOOD.replace("tax.income", "dk_tax.income")):
+            (folder / f"{len(names)}.yaml").write_text(text, encoding="utf-8")
+            names.append(name)
+        (folder / "names.json").write_text(json.dumps(names), encoding="utf-8")
+        os._exit(0)
+    os.waitpid(child, 0)
+    return {name: folder / f"{number}.yaml" for number, name in enumerate(json.loads((folder / "names.json").read_text(encoding="utf-8")))}
+
+
+def table() -> None:
+    """What each document costs the command, started anew for each."""
+    with tempfile.TemporaryDirectory() as folder:
+        sys.stdout.write(f"{'payout rules check':<44} {'code':>4} {'cpu s':>6} {'wall s':>6} {'MB':>4}\n")
+        for name, path in written(Path(folder)).items():
+            began = time.monotonic()
+            with (Path(folder) / "said").open("wb") as file:
+                to_file = [(os.POSIX_SPAWN_DUP2, file.fileno(), descriptor) for descriptor in (1, 2)]
+                command = [sys.executable, "-m", "streams.cli", "rules", "check", str(path)]
+                child = os.posix_spawn(sys.executable, command, os.environ | {"PYTHONPATH": str(ROOT)}, file_actions=to_file)
+            _, status, used = os.wait4(child, 0)
+            wall_s, cpu_s = time.monotonic() - began, used.ru_utime + used.ru_stime
+            sys.stdout.write(f"{name:<44} {os.waitstatus_to_exitcode(status):>4} {cpu_s:>6.2f} {wall_s:>6.2f} {used.ru_maxrss // 1024:>4}\n")
+            sys.stdout.flush()
 
 
 def main(paths: list[str]) -> None:
-    import streams.commands.rules  # noqa: F401  everything that the command has in memory
+    import streams.commands.rules.checking  # noqa: F401  everything that the command has in memory
 
-    for path in paths:
-        child = os.fork()
-        if child == 0:
-            resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
-            told = _read(Path(path))
-            peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
-            sys.stdout.write(json.dumps({"file": path, "peak_kb": int(peak.split()[1]), **told}) + "\n")
+    with tempfile.TemporaryDirectory() as folder:
+        for path in paths:
+            sys.stdout.write(json.dumps(told(Path(path), Path(folder) / "said")) + "\n")
             sys.stdout.flush()
-            os._exit(0)
-        os.waitpid(child, 0)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(sys.argv[1:]) if sys.argv[1:] else table()

@@ -11,6 +11,7 @@ import msgspec
 import polars as pl
 import typer
 
+from connectors.facts_file import SUFFIXES
 from connectors.registries import load_registries
 from connectors.rule_files import read_rule
 from pipeline.money import money_text
@@ -20,11 +21,10 @@ from pipeline.rules.sources import Source, sources_of
 from pipeline.rules.tables import decision_table
 from streams.commands.languages import InLanguage, language_in
 from streams.commands.speaking import note
-from streams.settings import SHIPPED
+from streams.shipped import SHIPPED
 
 from .reading import (
     SHIPPED_REGISTRIES,
-    SUFFIXES,
     Document,
     Facts,
     Json,

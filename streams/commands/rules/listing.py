@@ -12,7 +12,7 @@ from pipeline.facts import LAST_DAY, day_date
 from pipeline.problems import Malformed, Problem
 from pipeline.rules import Rule, document_schema
 from pipeline.rules.template import SCHEMA_LINE
-from streams.settings import SHIPPED
+from streams.shipped import SHIPPED
 
 from .reading import SHIPPED_REGISTRIES, Document, Json, Registries, answer, read, told
 

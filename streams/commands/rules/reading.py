@@ -11,8 +11,6 @@ from typing import Annotated, Any
 import polars as pl
 import typer
 
-from connectors.facts_file import READERS
-from connectors.facts_file import SUFFIXES as SUFFIXES
 from connectors.registries import load_registries
 from connectors.rule_files import read_rule
 from pipeline.problems import Malformed, Problem
@@ -20,7 +18,7 @@ from pipeline.rules import Period, Rule
 from pipeline.rules.periods import period_for
 from pipeline.rules.tables import MoneyColumn, fact_table, members_of, money_columns
 from streams.commands.speaking import note, say
-from streams.settings import SHIPPED
+from streams.shipped import SHIPPED
 
 Document = Annotated[Path, typer.Argument(metavar="RULE.yaml", help="A rule document.")]
 Documents = Annotated[list[Path], typer.Argument(metavar="RULE|FOLDER...", help="Rule documents, or folders of them.")]
@@ -79,6 +77,8 @@ def read_members(rule: Rule, path: Path, members: Path | None, household: str) -
 
 
 def _table(path: Path) -> pl.DataFrame:
+    from connectors.facts_file import READERS, SUFFIXES
+
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise Malformed([Problem(str(path), f"is no kind of table that is read: {path.suffix!r}", SUFFIXES)])

@@ -15,7 +15,7 @@ from pipeline.registry import Registries as Known
 from pipeline.rules import Rule, TestResult, run_tests
 from pipeline.rules.proof import NO_SOLVER, solver_installed
 from streams.commands.speaking import note, progress_bar, say
-from streams.settings import SHIPPED
+from streams.shipped import SHIPPED
 
 from .pointing import fields, pointed
 from .reading import SHIPPED_REGISTRIES, Json, Registries, answer, files_of, told
