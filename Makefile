@@ -17,7 +17,7 @@ help:
 	@echo "make test    every check: style, types, import contracts, tests"
 	@echo "make kafka-test   every test on a real Kafka broker, with those that take long (make test leaves them out)"
 	@echo "make lint    style, types and import contracts alone"
-	@echo "make bench   events per second of the event path beside the bare path and beside others on Kafka, a what-if on 5.9 million, an activation run, hostile documents"
+	@echo "make bench   the event path beside the bare path and beside others on Kafka, what-if, activation run, latency, recovery, memory, hostile documents"
 	@echo "make soak    kills at every named point and at random, and the deliberate defects, each of which must turn its test red"
 	@echo "make docs    writes the pages that are made from code"
 	@echo "make lock    resolves the requirements anew"
@@ -36,7 +36,8 @@ lint: .venv/dev.stamp
 	@$(BIN)/lint-imports --no-logo >.venv/lint-imports.txt || { cat .venv/lint-imports.txt; exit 1; }
 
 bench: .venv/dev.stamp
-	@status=0; for part in bench whatif_bench activation_bench "kafka_bench --repeats 1"; do $(BIN)/python -m loadtests.$$part || status=$$?; done; \
+	@status=0; for part in bench whatif_bench activation_bench "kafka_bench --repeats 1" latency_bench "recovery_bench --case named --copies 3" \
+		"endurance_bench --events 1000000"; do $(BIN)/python -m loadtests.$$part || status=$$?; done; \
 	$(BIN)/python tests/rules/hostile.py || status=$$?; exit $$status
 
 # Kafka's jars are fetched once into .kafka here; a machine without that network passes these tests over and says so.

@@ -11,9 +11,7 @@ the report of an earlier run and measures nothing.
 from __future__ import annotations
 
 import argparse
-import platform
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,23 +21,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from connectors.broker_jars import KAFKA
 from connectors.population import TAX
 from connectors.registries import load_registries
 from streams.settings import SHIPPED
 from streams.topics import all_topics
 
+from .documents import between_marks, machine
 from .peers import job
 from .peers.arena import Arena, Failed, arena
 from .peers.contenders import Bare, Contender, KafkaStreams, Ours, PlainFaust
 from .peers.kafka_streams import Program, Unavailable
 from .peers.profiled import Told
-from .peers.report import HEAD, Profile, Report, Run, between_marks, blocks, profile_tables, rows, verdicts
+from .peers.report import HEAD, Profile, Report, Run, blocks, profile_tables, rows, verdicts
+from .site import free_port
 
 REPORT = SHIPPED / "docs" / "kafka-bench.json"
 DOCUMENTS = ("docs/performance.md", "docs/scaling.md")
@@ -139,11 +137,6 @@ def contest(home: Path, tools: Path, port: int, units: int | None, repeats: int)
     return Report(machine(), f"{datetime.now(UTC):%Y-%m-%d}", sum(sizes) // len(sizes), kafka_bytes, held.runs, profile, skipped)
 
 
-def machine() -> str:
-    """What the figures belong to."""
-    return f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB, Kafka {KAFKA}, Python {platform.python_version()}"
-
-
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[Run], None]]:
     """Tells each run when it is over, with a bar on a terminal."""
@@ -177,19 +170,6 @@ def write(report: Report) -> None:
     for name in DOCUMENTS:
         path = SHIPPED / name
         path.write_text(between_marks(path.read_text(encoding="utf-8"), blocks(report, name)), encoding="utf-8")
-
-
-def free_port() -> int:
-    """A port that is free with the one above it."""
-    while True:
-        with socket.socket() as first, socket.socket() as second:
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            try:
-                second.bind(("127.0.0.1", port + 1))
-            except (OSError, OverflowError):
-                continue
-            return port
 
 
 def main() -> int:

@@ -3,8 +3,9 @@
 import msgspec
 import pytest
 
+from loadtests.documents import between_marks
 from loadtests.kafka_bench import DOCUMENTS, REPORT
-from loadtests.peers.report import Report, between_marks, blocks
+from loadtests.peers.report import Report, blocks
 from streams.settings import SHIPPED
 
 

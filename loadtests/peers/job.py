@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import polars as pl
@@ -10,10 +11,12 @@ import polars as pl
 from connectors.event_feed import append_by_key
 from connectors.kafka_cluster import Cluster
 from connectors.kafka_log import KafkaWriter
+from connectors.log_batch import Record
 from connectors.population import CLEAN, TAX, Population
 from loadtests.bench import UNITS, Assessment
+from loadtests.site import PARTITIONS
 
-PARTITIONS = 4
+_AGI = re.compile(rb'"agi":\{"minor":(-?\d+)')
 
 
 class Due(NamedTuple):
@@ -30,9 +33,26 @@ def due(units: int | None) -> Due:
     return Due(int((taken > 0).sum()), int(taken.sum()))
 
 
-def records(units: int | None) -> Iterator[list[tuple[bytes, bytes]]]:
+def records(units: int | None) -> Iterator[list[Record]]:
     """One assessment of each tax unit as (key, CloudEvent), in pieces."""
     return (piece for topic, piece in Population(UNITS, 7, CLEAN, first=units).events() if topic == TAX)
+
+
+def copied(piece: Iterable[Record], copy: int) -> list[Record]:
+    """The same events, of other people."""
+    return [(b"%d%b" % (copy, key), value.replace(b'"subject":"', b'"subject":"%d' % copy)) for key, value in piece]
+
+
+def corrected(piece: Iterable[Record], version: int, more_minor: int) -> list[Record]:
+    """The same assessments, corrected for the so manieth time: another id, the next sequence, and an income that is so much more than at first."""
+
+    def raised(found: re.Match[bytes]) -> bytes:
+        return b'"agi":{"minor":%d' % (int(found[1]) + more_minor)
+
+    return [
+        (key, _AGI.sub(raised, value.replace(b'-1","source"', b'-%d","source"' % version, 1).replace(b'"sequence":"1"', b'"sequence":"%d"' % version, 1)))
+        for key, value in piece
+    ]
 
 
 def put(cluster: Cluster, topic: str, units: int | None, rounds: int = 1) -> int:

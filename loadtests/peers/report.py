@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 import msgspec
+
+from loadtests.documents import markdown
 
 OURS = "Faust workers with lanes, 2"
 
@@ -87,12 +89,6 @@ def rows(report: Report, rounds: int) -> Iterator[tuple[str, ...]]:
         yield name, f"{rate:,.0f}", spread, f"{whole:,.0f}", f"{rate / ours:.2f}", processor, exact
 
 
-def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A table of Markdown."""
-    lines = [f"| {' | '.join(cells)} |" for cells in (head, ["---"] * len(head), *body)]
-    return "\n".join(lines) + "\n"
-
-
 AIMS = {1: 27_500, 4: 53_000}
 """Events a second that the architecture asks of ours, by rounds."""
 
@@ -120,18 +116,6 @@ def profile_tables(report: Report) -> str:
     heads = ("stage of a frame", "µs an event, wall time in its thread"), ("thread of a worker", "µs of processor an event")
     parts = (sorted(part.items(), key=lambda item: -item[1]) for part in (report.profile.stages_us, report.profile.threads_us))
     return "\n".join(markdown(head, [(name, f"{us:.1f}") for name, us in part]) for head, part in zip(heads, parts, strict=True))
-
-
-def between_marks(text: str, blocks: Mapping[str, str]) -> str:
-    """A document with the blocks between its marks written anew; ValueError where a mark is missing."""
-    for name, block in blocks.items():
-        begin, end = f"<!-- {name}: written by loadtests.kafka_bench -->\n", f"<!-- end of {name} -->"
-        head, found, rest = text.partition(begin)
-        _, ended, tail = rest.partition(end)
-        if not (found and ended):
-            raise ValueError(f"the document has no place for {name}: {begin.strip()} … {end}")
-        text = f"{head}{begin}\n{block}\n{end}{tail}"
-    return text
 
 
 def costs(report: Report) -> str:
