@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -63,13 +64,25 @@ class Repair(NamedTuple):
 
 
 def create_topic(directory: Path, topic: str, partitions: int) -> None:
-    """Provision a topic; asking again for the same is no change, asking for another number of partitions is refused."""
+    """Provision a topic; asking again for the same is no change, asking for another number of partitions is refused.
+
+    It appears with all its partitions at once: whoever is killed on the way leaves none, and of several that make it at the same time one does.
+    """
     path = directory / topic_name(topic)
+    if partitions > 0 and not partition_count(directory, topic):
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".new-", dir=directory) as new:
+            whole = Path(new) / topic
+            for partition in range(partitions):
+                (whole / str(partition)).mkdir(mode=0o700, parents=True)
+            try:
+                whole.rename(path)
+            except OSError:
+                if not partition_count(directory, topic):
+                    raise
     known = partition_count(directory, topic)
-    if known not in (0, partitions) or partitions < 1:
+    if known != partitions or partitions < 1:
         raise Malformed([Problem("partitions", f"the topic {topic!r} cannot have {partitions} partitions.", f"It has {known}." if known else "")])
-    for partition in range(partitions):
-        (path / str(partition)).mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def partition_count(directory: Path, topic: str) -> int:

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from hypothesis import given, settings
@@ -367,6 +369,22 @@ def test_a_topic_keeps_the_number_of_partitions_it_was_provisioned_with(tmp_path
     assert partition_count(tmp_path, TOPIC) == 4
     with pytest.raises(Malformed, match="cannot have 8 partitions. It has 4."):
         create_topic(tmp_path, TOPIC, 8)
+
+
+def test_a_topic_that_several_make_at_once_is_whole_for_each_of_them(tmp_path: Path) -> None:
+    makers, partitions = 4, 40
+    together = Barrier(makers)
+
+    def make(place: Path) -> int:
+        together.wait()
+        create_topic(place, TOPIC, partitions)
+        return partition_count(place, TOPIC)
+
+    with ThreadPoolExecutor(makers) as threads:
+        for round_ in range(8):
+            place = tmp_path / str(round_)
+            assert list(threads.map(make, [place] * makers)) == [partitions] * makers
+            assert [path.name for path in place.iterdir()] == [TOPIC]
 
 
 def test_the_log_is_readable_by_its_owner_alone(tmp_path: Path) -> None:

@@ -23,8 +23,11 @@ class StoreAway(RuntimeError):
     """The store did not answer: retryable. Whether the last commit reached it, the position tells."""
 
 
-_ENDED = (psycopg.errors.IdleInTransactionSessionTimeout, psycopg.errors.TransactionTimeout)
-"""How a server ends the session of a process that stood still; psycopg counts these as errors of the program."""
+_ENDED = (psycopg.errors.IdleInTransactionSessionTimeout, psycopg.errors.TransactionTimeout, psycopg.errors.ReadOnlySqlTransaction)
+"""How a server ends the session of a process that stood still, or refuses to write after a failover until it is the one that is written to.
+
+psycopg counts these as errors of the program.
+"""
 
 
 @contextmanager

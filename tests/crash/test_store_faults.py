@@ -98,3 +98,22 @@ def test_a_server_that_is_killed_comes_back_and_the_same_process_goes_on(undistu
     undisturbed.kill_server()
     assert site.ended(process) == 0, site.said()
     finished(undisturbed, site)
+
+
+def test_a_server_that_can_only_be_read_as_after_a_failover_is_waited_for(undisturbed: Ground) -> None:
+    site = undisturbed.site("server read-only")
+    process = site.start("runner", once=True)
+    reached(site, 5)
+    sessions = "FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'payout lanes%'"
+    with site.connect() as connection:
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on".encode())
+        ended = {row[0] for row in connection.execute(f"SELECT pid, pg_terminate_backend(pid) {sessions}".encode())}
+        gone = threading.Event()
+        while not {row[0] for row in connection.execute(f"SELECT pid {sessions} AND state = 'idle'".encode())} - ended:
+            assert process.is_alive(), site.said()
+            gone.wait(0.02)
+        connection.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only".encode())
+    assert ended
+    assert site.ended(process) == 0, site.said()
+    finished(undisturbed, site)
