@@ -48,6 +48,15 @@ class Brokers:
 
     def up(self, nodes: int = 1, port: int = PORT, progress: Progress = lambda done, total: None) -> list[Node]:
         """Starts what does not run, and returns when all nodes serve. Asking again for the same changes nothing."""
+        classpath = self.make(nodes, port, progress)
+        with self._alone():
+            started = [(folder, self._start(folder, classpath)) for folder in self._folders() if not _running(folder)]
+            for folder, (process, log_from) in started:
+                self._wait(folder, process, log_from)
+        return self.nodes()
+
+    def make(self, nodes: int, port: int, progress: Progress = lambda done, total: None) -> str:
+        """Makes the nodes where there are none, without starting them; gives the class path that they are started with."""
         classpath = ":".join(str(jar) for jar in jars(self._tools, progress))
         with self._alone():
             known = self._folders()
@@ -55,10 +64,7 @@ class Brokers:
                 raise BrokerUnavailable(f"{self.directory} holds {len(known)} node{'s' if len(known) > 1 else ''}, {nodes} are asked for; name another folder")
             if not known:
                 self._make(nodes, port, classpath)
-            started = [(folder, self._start(folder, classpath)) for folder in self._folders() if not _running(folder)]
-            for folder, (process, log_from) in started:
-                self._wait(folder, process, log_from)
-        return self.nodes()
+        return classpath
 
     def down(self) -> int:
         """Stops every node and returns when all are gone; gives how many ran."""

@@ -4,29 +4,31 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from streams import logs
 from streams.settings import SHIPPED
 
-from . import of_brokers, of_messages, of_the_store, of_workers
 from .case import Case
-from .fault import FAULTS, Fault
+from .catalogue import ALL
+from .fault import Fault
 from .ground import NODES, SHARDS, Ground, NotAsItMustBe
-from .page import PAGE, page, written
+from .page import PAGE, Setting, page, written
+from .proving import prove
 
 CONSOLE = Console(highlight=False)
 TOOLS = Path(os.environ.get("PAYOUT_TOOLS") or SHIPPED / ".kafka")
-KINDS = (of_workers, of_brokers, of_the_store, of_messages)
-"""Importing these lists their faults."""
 
 
 class Tried(NamedTuple):
@@ -42,62 +44,74 @@ class Tried(NamedTuple):
 def tried(ground: Ground, fault: Fault, number: int) -> Tried:
     """Makes a fault in a case of its own, heals, lets everything settle, and proves it."""
     started_s = time.monotonic()
-    fired = restarts = 0
-    wrong = ""
-    case = Case(ground, fault.name, number)
+    fired, wrong = 0, ""
+    case = Case(ground, number)
     try:
+        if fault.after is not None:
+            case.under_way(fault.after, fault.lasts_s)
         fired = fault.make(case)
         ground.heal()
         if not case.proven:
-            case.finish(doubled=fault.doubled)
+            case.rest()
+            prove(case, doubled=fault.doubled)
+        case.until(ground.in_sync, "every broker has every record again")
         if fired < 1:
-            wrong = f"the fault never struck\n{case.told()}"
+            wrong = f"the fault never struck\n{case.workers.told()}"
     except NotAsItMustBe as reason:
         wrong = str(reason)
     finally:
-        restarts = case.restarts
         ground.heal()
         case.close()
-    return Tried(fault, fired, restarts, time.monotonic() - started_s, wrong)
+    return Tried(fault, fired, case.workers.restarts, time.monotonic() - started_s, wrong)
 
 
 def main(
     only: Annotated[str, typer.Option(help="Only faults whose name or number in the catalogue holds this.")] = "",
-    subjects: Annotated[int, typer.Option(min=200, help="People of whom events tell; each has about three and a half.")] = 5_500,
+    subjects: Annotated[int, typer.Option(min=200, help="People of whom events tell; each has about three and a half.")] = 500,
     write: Annotated[bool, typer.Option("--write", help="Write the page docs/operations/faults.md.")] = False,
     directory: Annotated[Path | None, typer.Option(help="Where to work; none: a temporary folder that is deleted.")] = None,
+    mount: Annotated[bool, typer.Option(help="Where this account may mount disks in memory, let those become full; else files reach a limit.")] = True,
     tools: Annotated[Path, typer.Option(help="The folder in which Kafka is, or is fetched to.")] = TOOLS,
 ) -> None:
     """Makes faults on three brokers and a PostgreSQL. Exit 1 if a fault never struck, or anything is not as in the undisturbed run."""
-    chosen = [fault for fault in FAULTS if only.casefold() in fault.name.casefold() or only in fault.catalogue.split(", ")]
+    chosen = [fault for fault in ALL if only.casefold() in fault.name.casefold() or only in fault.catalogue.split(", ")]
     started_s, results = time.monotonic(), list[Tried]()
     place = Path(directory or tempfile.mkdtemp(prefix="payout-faults-"))
     place.mkdir(parents=True, exist_ok=True)
     place.chmod(0o711)
-    logs.configure("error", "console")
+    logs.configure("critical", "console")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that brokers, servers and workers end with it
     try:
-        with Progress(console=Console(stderr=True), disable=not CONSOLE.is_terminal, transient=True) as progress, Ground(place, tools, subjects) as ground:
-            CONSOLE.print(f"{NODES} brokers, {SHARDS} shards, {ground.events:,} events; undisturbed: owed {ground.expected.owed[:16]}…")
-            bar = progress.add_task("faults", total=len(chosen))
-            for number, fault in enumerate(chosen):
-                result = tried(ground, fault, number)
-                results.append(result)
-                style, word = ("red", "NOT AS IT MUST BE") if result.wrong else (None, "ok")
-                CONSOLE.print(f"{word}  {fault.name}  struck {result.fired:,}  {result.took_s:.0f} s", style=style, markup=False)
-                if result.wrong:
-                    CONSOLE.print(result.wrong[:6_000], style="red", markup=False)
-                progress.advance(bar)
-            events = ground.events
+        setting = _all_tried(Ground(place, tools, subjects, mount=mount), chosen, results)
     finally:
         if directory is None:
             shutil.rmtree(place, ignore_errors=True)
     _told(results)
     if write:
         lines = [written(result.fault, result.fired, result.restarts, result.took_s, result.wrong) for result in results]
-        PAGE.write_text(page(PAGE.read_text(encoding="utf-8") if PAGE.exists() else "", lines, events), encoding="utf-8")
+        PAGE.write_text(page(PAGE.read_text(encoding="utf-8") if PAGE.exists() else "", lines, setting), encoding="utf-8")
     wrong = sum(bool(result.wrong) for result in results)
     CONSOLE.print(f"{len(results)} faults in {time.monotonic() - started_s:.0f} s: {f'{wrong} not as they must be' if wrong else 'all as they must be'}")
     raise typer.Exit(1 if wrong or not results else 0)
+
+
+def _all_tried(ground: Ground, chosen: Sequence[Fault], results: list[Tried]) -> Setting:
+    """Tries one after the other, on the same brokers and the same PostgreSQL, and tells of each as it ends."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not CONSOLE.is_terminal, transient=True) as progress:
+        bar = progress.add_task(f"{NODES} brokers and PostgreSQL start", total=len(chosen))
+        with ground:
+            CONSOLE.print(f"{NODES} brokers, {SHARDS} shards, {ground.events:,} events; undisturbed: owed {ground.expected.owed[:16]}…")
+            for number, fault in enumerate(chosen):
+                progress.update(bar, description=fault.name)
+                result = tried(ground, fault, number)
+                results.append(result)
+                style, word = ("red", "NOT AS IT MUST BE") if result.wrong else (None, "ok")
+                CONSOLE.print(f"{word}  {fault.name}  struck {result.fired:,}  {result.took_s:.0f} s", style=style, markup=False, soft_wrap=True)
+                if result.wrong:
+                    CONSOLE.print(result.wrong[:6_000], style="red", markup=False, soft_wrap=True)
+                progress.advance(bar)
+            return Setting(ground.events, len({slice_.topic for slice_ in ground.slices}), SHARDS, ground.server_version, ground.mount)
 
 
 def _told(results: list[Tried]) -> None:

@@ -8,11 +8,15 @@ from typing import NamedTuple
 from .case import Case
 
 Make = Callable[[Case], int]
-"""Lets events flow, makes the fault, and gives how often it struck; what must be true of it meanwhile it holds to."""
+"""Makes the fault, and gives how often it struck; what must be true of it meanwhile it holds to."""
 
 
 class Fault(NamedTuple):
-    """One fault. `catalogue` are its numbers in the catalogue of faults, `doubled` whether orders may be published under their id by two numbers."""
+    """One fault, made once a share of the events, which flow for `lasts_s`, is taken by two workers.
+
+    `catalogue` are its numbers in the catalogue of faults. `after` None: it begins with no worker and no event, and lets them come itself.
+    `doubled`: orders may be published under their id by two numbers.
+    """
 
     name: str
     catalogue: str
@@ -20,18 +24,22 @@ class Fault(NamedTuple):
     counted: str
     sees: str
     make: Make
-    doubled: bool = False
+    after: float | None
+    lasts_s: float
+    doubled: bool
 
 
 FAULTS: list[Fault] = []
 """All of them, in the order in which they are told."""
 
 
-def fault(name: str, catalogue: str, *, how: str, counted: str, sees: str, doubled: bool = False) -> Callable[[Make], Make]:
+def fault(
+    name: str, catalogue: str, *, how: str, counted: str, sees: str, after: float | None = 0.2, lasts_s: float = 8, doubled: bool = False
+) -> Callable[[Make], Make]:
     """Lists a fault."""
 
     def listed(make: Make) -> Make:
-        FAULTS.append(Fault(name, catalogue, how, counted, sees, make, doubled))
+        FAULTS.append(Fault(name, catalogue, how, counted, sees, make, after, lasts_s, doubled))
         return make
 
     return listed

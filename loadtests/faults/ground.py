@@ -7,16 +7,15 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import parse_qs, urlsplit
 
 import psycopg
+from kafka.admin import KafkaAdminClient  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
 from connectors.broker import Brokers
@@ -35,13 +34,13 @@ from streams.lanes import Lanes
 from streams.settings import SHIPPED, load_settings
 from streams.topics import all_topics
 
-SHARDS = 8
+SHARDS = 6
 NODES = 3
 SLICE = 50
 """Events of a topic that are put at once."""
 
-DISK_BYTES = 1 << 30
-"""The size of a disk that is to become full."""
+REGISTRIES = ("accounts.yaml", "residency.yaml", "us-irs.yaml")
+"""Those of which the events come: each further topic costs every case a second."""
 
 RULE = SHIPPED / "benefits" / "us-eip1" / "2020-03-27.yaml"
 SHARES = DemoShares(
@@ -79,14 +78,19 @@ def slices_of(population: Population) -> list[Slice]:
 class Ground:
     """Brokers, server and proxies, running; use it with `with`."""
 
-    def __init__(self, directory: Path, tools: Path, subjects: int) -> None:
-        self.directory, self.registries = directory, load_registries(SHIPPED / "registries")
+    def __init__(self, directory: Path, tools: Path, subjects: int, *, mount: bool) -> None:
+        self.directory, self.mount, self.registries_folder = directory, mount, directory / "registries"
+        self.registries_folder.mkdir()
+        for name in REGISTRIES:
+            shutil.copy(SHIPPED / "registries" / name, self.registries_folder)
+        self.registries = load_registries(self.registries_folder)
         self.topics = all_topics(self.registries)
         self.slices = slices_of(Population(SHIPPED / "data" / "us-cps-tax-units.parquet", 7, SHARES, first=subjects))
         self.events = sum(len(part.records) for part in self.slices)
         self.brokers = Brokers(directory / "kafka", tools)
         self.broker_proxies: list[Proxy] = []
         self.expected: Digest
+        self.dead_letters = 0
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -108,8 +112,7 @@ class Ground:
         Store.provision([self.direct_url("prepared")], SHARDS)
         self.expected = self._undisturbed()
         self._stack.callback(self.brokers.down)
-        self.brokers.up(NODES, _free_ports())
-        self.brokers.down()
+        self.brokers.make(NODES, _free_ports())
         for number in range(1, NODES + 1):
             self._put_behind_proxy(number)
         self.brokers.up(NODES)
@@ -126,7 +129,7 @@ class Ground:
             "advertised.listeners": f"INNER://127.0.0.1:{port + 2},PLAINTEXT://127.0.0.1:{proxy.port}",
             "inter.broker.listener.name": "INNER",
             "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,INNER:PLAINTEXT",
-            "broker.session.timeout.ms": "3000",
+            "broker.session.timeout.ms": "6000",
             "broker.heartbeat.interval.ms": "500",
         }.items():
             text = re.sub(rf"^{re.escape(name)}=.*\n", "", text, flags=re.MULTILINE) + f"{name}={value}\n"
@@ -153,7 +156,7 @@ class Ground:
 
     def kill_server(self, number: int = signal.SIGKILL) -> int:
         """Kills PostgreSQL's main process, or stops it by another signal; its keeper starts it again."""
-        pid = int((self.directory / "server" / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
+        pid = self.store_process
         os.kill(pid, number)
         return pid
 
@@ -169,19 +172,6 @@ class Ground:
         os.kill(pid, signal_number)
         return pid
 
-    @contextmanager
-    def disk(self, place: Path) -> Iterator[Path]:
-        """A disk of its own at a place, while the block lasts; NotAsItMustBe where this account may not mount one."""
-        place.mkdir(parents=True, exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES},mode=0711", "tmpfs", str(place)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise NotAsItMustBe(f"a disk that can become full needs the right to mount one: {done.stderr.strip()}")
-        try:
-            yield place
-        finally:
-            subprocess.run(["umount", "--lazy", str(place)], check=False)
-
     def heal(self) -> None:
         """Everything runs and nothing is broken."""
         for proxy in (self.store_proxy, *self.broker_proxies):
@@ -191,10 +181,29 @@ class Ground:
                 os.kill(node.pid, signal.SIGCONT)
         self.brokers.up(NODES)
 
+    def in_sync(self) -> bool:
+        """Whether every broker has every record that it is to have."""
+        admin = KafkaAdminClient(**self.cluster.client("faults"))
+        try:
+            return all(len(part["isr_nodes"]) == NODES for topic in admin.describe_topics() for part in topic["partitions"])
+        finally:
+            admin.close()
+
+    @property
+    def server_version(self) -> str:
+        """Which PostgreSQL it is."""
+        return str(self.execute("SHOW server_version")[0][0])
+
+    @property
+    def store_process(self) -> int:
+        """PostgreSQL's main process."""
+        return int((self.directory / "server" / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
+
     def settings(self, home: Path, database: str, **more: Any) -> dict[str, Any]:
         """What installations of this ground have in common."""
         urls = [SecretStr(self.direct_url(database))]
-        return {"home": home, "store_urls": urls, "shards": SHARDS, "frame_records": 60, "rules": [str(RULE)], "trust_rules": True, **more}
+        rules = {"rules": [str(RULE)], "trust_rules": True, "registries": self.registries_folder}
+        return {"home": home, "store_urls": urls, "shards": SHARDS, "frame_records": 60, **rules, **more}
 
     def _undisturbed(self) -> Digest:
         """What the embedded run of the same events comes to."""
@@ -230,20 +239,6 @@ def _free_ports() -> int:
                 continue
         return first
     raise NotAsItMustBe("no free ports were found")
-
-
-def fill(disk: Path) -> Path:
-    """Fills a disk to its last byte; gives the file to delete."""
-    ballast = disk / "ballast"
-    with ballast.open("wb") as file:
-        block = bytes(1 << 20)
-        for piece in (block, block[:4096]):
-            try:
-                for _ in iter(partial(file.write, piece), 0):
-                    file.flush()
-            except OSError:
-                continue
-    return ballast
 
 
 def lines(sequence: Sequence[str], limit: int = 12) -> str:

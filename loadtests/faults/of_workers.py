@@ -1,24 +1,30 @@
-"""Faults of workers: killed, stopped, frozen, joining and leaving, with clocks that are wrong."""
+"""Faults of workers: killed, stopped, frozen, blocked, without memory, files or processor, joining and leaving, with clocks that are wrong."""
 
 from __future__ import annotations
 
 import random
+import resource
 import signal
+import time
+from datetime import datetime
 
-from .case import Case, Worker
+import msgspec
+
+from .case import Case
 from .fault import fault
 from .ground import NotAsItMustBe
+from .proving import published
+from .troubled import GOES_ON, JUMP_S, STANDS
+from .workers import Worker
 
 POINTS = ("claimed", "after_fold", "before_commit", "after_commit", "relay_before_publish", "relay_after_publish", "relay_marked")
 """The named points of `connectors.failpoints` that a worker passes."""
 
 REPLACED = "another worker has this shard"
 EVICTED = "a worker that kept the shard locked was evicted"
-
-
-def killed(worker: Worker) -> bool:
-    """Whether a worker was killed."""
-    return worker.code == -signal.SIGKILL
+CLAIMED = "shards claimed"
+BLOCKED_S = 20
+SKEW_S = 3 * 86_400
 
 
 @fault(
@@ -26,38 +32,37 @@ def killed(worker: Worker) -> bool:
     how="a worker kills itself at one of seven points around its transaction and its publishing, one after the other, while another one shares the shards",
     counted="workers killed",
     sees="the group misses the worker after `kafka.session_s`; the other one says `shards claimed` with all shards and goes on",
+    after=None,
 )  # fmt: skip
 def killed_at_points(case: Case) -> int:
     """One armed worker after another."""
     case.start(1)
-    parts = list(case.parts(len(POINTS) + 1))
-    for point, part in zip(POINTS, parts, strict=False):
-        armed = case.worker(failpoint=point)
-        case.expect_end(armed)
+    *parts, rest = case.parts(len(POINTS) + 1)
+    for point, part in zip(POINTS, parts, strict=True):
+        armed = case.workers.add(failpoint=point)
+        case.workers.let_go(armed)
         case.until(lambda armed=armed: armed.code is not None or armed.owner in case.owners(), f"the worker that is to die at {point} has shards")  # type: ignore[misc]
         case.feed_now(part)
         case.until(lambda armed=armed: armed.code is not None, f"a worker dies at {point}")  # type: ignore[misc]
-        if not killed(armed):
-            raise NotAsItMustBe(f"the worker that was to die at {point} ended with {armed.code}\n{case.told()}")
-    case.feed_now(parts[-1])
-    return sum(map(killed, case.workers))
+        if not armed.killed:
+            raise NotAsItMustBe(f"the worker that was to die at {point} ended with {armed.code}\n{case.workers.told()}")
+    case.feed_now(rest)
+    return sum(worker.killed for worker in case.workers.all)
 
 
 @fault(
     "workers are killed at random", "F02", how="SIGKILL to one of two workers by chance, eight times, at moments by chance; a supervisor starts each again",
-    counted="workers killed", sees="as above; the supervisor's count of restarts",
+    counted="workers killed", sees="as above; the supervisor's count of restarts", after=0, lasts_s=20,
 )  # fmt: skip
 def killed_at_random(case: Case) -> int:
     """By a seed."""
     chance = random.Random(5)
-    case.start(2)
-    case.feed(rate=400)
     for _ in range(8):
         case.for_s(chance.uniform(0.5, 3))
-        victim = chance.choice(case.running)
+        victim = chance.choice(case.workers.running)
         victim.signal(signal.SIGKILL)
         case.until(lambda victim=victim: victim.code is not None, "a worker is gone")  # type: ignore[misc]
-    return sum(map(killed, case.workers))
+    return sum(worker.killed for worker in case.workers.all)
 
 
 @fault(
@@ -66,14 +71,12 @@ def killed_at_random(case: Case) -> int:
 )  # fmt: skip
 def terminated(case: Case) -> int:
     """A graceful end under load."""
-    workers = case.start(2)
-    case.feed()
     ended = 0
-    for share, worker in zip((0.2, 0.5), workers, strict=True):
+    for share, worker in zip((0.2, 0.5), case.workers.running, strict=True):
         case.until_taken(share)
-        ended += case.end(worker, signal.SIGTERM) == 0
-        case.worker()
-    return ended if ended == len(workers) else 0
+        ended += case.workers.end(worker, signal.SIGTERM) == 0
+        case.workers.add()
+    return ended if ended == 2 else 0
 
 
 @fault(
@@ -82,13 +85,11 @@ def terminated(case: Case) -> int:
 )  # fmt: skip
 def all_killed(case: Case) -> int:
     """A power cut of the workers' machine."""
-    workers = case.start(2)
-    case.feed()
-    case.until_taken(0.3)
+    workers = case.workers.running
     for worker in workers:
         worker.signal(signal.SIGKILL)
     case.until(lambda: all(worker.code is not None for worker in workers), "both are gone")
-    return sum(map(killed, workers))
+    return sum(worker.killed for worker in workers)
 
 
 @fault(
@@ -96,56 +97,161 @@ def all_killed(case: Case) -> int:
     how="SIGSTOP to one of two workers in the middle of its frames, until the other has claimed every shard and gone on; then SIGCONT",
     counted="commits of the zombie that were refused, and its transactions that were ended",
     sees=f"`{REPLACED}` in the log of the one that comes back, or `{EVICTED}` in that of the other; `payout_position_conflicts_total` rises",
+    after=None,
 )  # fmt: skip
 def zombie(case: Case) -> int:
     """Both ways in which the fence holds count."""
     frozen, other = case.start(2)
     first, second = case.parts(2)
     case.feed_now(first)
-    case.feed(second, rate=1e9)
+    case.feed(second)
     case.until_taken(0.5)
-    case.until(lambda: case.owners().count(frozen.owner) > 0, "the worker that is to be frozen has shards")
+    case.until(lambda: frozen.owner in case.owners(), "the worker that is to be frozen has shards")
     frozen.signal(signal.SIGSTOP)
     case.until(lambda: set(case.owners()) == {other.owner}, "the other worker has every shard")
     case.fed_all()
     frozen.signal(signal.SIGCONT)
-    case.until(lambda: frozen.said(REPLACED) + case.said(EVICTED) > 0, "the zombie was refused")
-    return frozen.said(REPLACED) + case.said(EVICTED)
+    case.until(lambda: frozen.said(REPLACED) + case.workers.said(EVICTED) > 0, "the zombie was refused")
+    return frozen.said(REPLACED) + case.workers.said(EVICTED)
 
 
 @fault(
-    "a rebalance storm", "F31, F32, F35", how="a third worker joins and leaves, asked or killed, every two seconds, ten times",
+    "a worker's event loop stands still", "F07, F08", how=f"a call that does not return blocks the event loop of one of two workers for {BLOCKED_S} seconds, "
+    "while its threads go on and send heartbeats",
+    counted="times that it stood still to the end", sees="lag of its shards grows; then it goes on", after=None,
+)  # fmt: skip
+def blocked(case: Case) -> int:
+    """Alive, a member of its group, and taking nothing."""
+    other, stands = case.workers.add(), case.workers.add(trouble=("blocked", str(BLOCKED_S)))
+    case.shared_by(other, stands)
+    case.feed(lasts_s=BLOCKED_S)
+    case.until_taken(0.2)
+    stands.signal(signal.SIGUSR1)
+    case.until(lambda: stands.said(STANDS) > 0, "the event loop stands still")
+    case.until(lambda: stands.said(GOES_ON) > 0, "the event loop goes on")
+    return stands.said(GOES_ON)
+
+
+@fault(
+    "a worker has no memory left", "F05", how="the address space of one of two workers is limited to what it has (RLIMIT_AS) in the middle of its frames",
+    counted="workers that ended by it", sees="the worker ends with `MemoryError` or by a signal; its supervisor starts another one", lasts_s=12,
+)  # fmt: skip
+def no_memory(case: Case) -> int:
+    """Wherever it happens to ask for more."""
+    victim = case.workers.running[0]
+    resource.prlimit(victim.pid, resource.RLIMIT_AS, (1 << 20, resource.RLIM_INFINITY))
+    case.until(lambda: victim.code is not None, "the worker ends")
+    return int(victim.code != 0)
+
+
+@fault(
+    "a worker has no files left", "F110", how="one of two workers may open no file more (RLIMIT_NOFILE), while the sessions that it has are ended; "
+    "ten seconds later it may again",
+    counted="attempts that failed by it", sees="`Too many open files` in `the store is away, trying again` or `could not be published`", lasts_s=15,
+)  # fmt: skip
+def no_files(case: Case) -> int:
+    """What it needs anew it does not get."""
+    victim = case.workers.running[0]
+    before = resource.prlimit(victim.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(victim.pid, resource.RLIMIT_NOFILE, (3, before[1]))
+    case.ground.store_proxy.reset()
+    case.for_s(10)
+    if victim.code is None:
+        resource.prlimit(victim.pid, resource.RLIMIT_NOFILE, before)
+    return victim.said("Too many open files")
+
+
+@fault(
+    "a worker gets a twentieth of the processor", "F113", how="one of two workers is stopped for 380 of every 400 milliseconds, for fifteen seconds",
+    counted="times stopped", sees="lag of its shards grows; it keeps them as long as it can send heartbeats", lasts_s=15,
+)  # fmt: skip
+def starved(case: Case) -> int:
+    """Slow, and never quite dead."""
+    victim, stopped, end_s = case.workers.running[0], 0, time.monotonic() + 15
+    while time.monotonic() < end_s and victim.code is None:
+        victim.signal(signal.SIGSTOP)
+        case.for_s(0.38)
+        victim.signal(signal.SIGCONT)
+        time.sleep(0.02)
+        stopped += 1
+    return stopped
+
+
+@fault(
+    "the disk of a worker's log is full", "F111", how="the file into which every worker writes its log takes nothing (`/dev/full`), from the start to the end",
+    counted="lines that could not be written", sees="`No space left on device` on the worker's standard error; nothing else", after=None, lasts_s=4,
+)  # fmt: skip
+def log_full(case: Case) -> int:
+    """What is said of the work does not hinder the work."""
+    folder = case.home / "logs"
+    folder.mkdir(exist_ok=True)
+    (folder / "payout.ndjson").symlink_to("/dev/full")
+    case.under_way(0.5, 4)
+    case.settle()
+    return case.workers.said("No space left on device")
+
+
+@fault(
+    "a rebalance storm", "F31, F32, F35", how="a third worker joins and leaves, asked or killed, every few seconds, eight times",
     counted="times that shards were claimed anew", sees="`shards claimed` again and again; `payout_rebalances_total` rises, throughput falls",
+    after=0, lasts_s=25,
 )  # fmt: skip
 def storm(case: Case) -> int:
     """Members come and go faster than the group settles."""
     chance = random.Random(9)
-    case.start(2)
-    before = case.said("shards claimed")
-    case.feed(rate=400)
-    for turn in range(10):
-        guest = case.worker()
-        case.for_s(chance.uniform(1, 4))
-        if turn % 2:
-            guest.signal(signal.SIGKILL)
-            case.expect_end(guest)
-        else:
-            case.end(guest, signal.SIGTERM)
-    return case.said("shards claimed") - before
+    before = case.workers.said(CLAIMED)
+    for turn in range(8):
+        guest = case.workers.add()
+        case.workers.let_go(guest)
+        case.for_s(chance.uniform(2, 5))
+        case.workers.end(guest, signal.SIGKILL if turn % 2 else signal.SIGTERM)
+    return case.workers.said(CLAIMED) - before
 
 
 @fault(
-    "clocks that are wrong and jump", "F70, F72, F73",
-    how="the clock of one worker is three days ahead, that of the other three days behind, and each jumps ten minutes back every five seconds",
-    counted="lines of the workers' logs whose time is days off", sees="times in logs and on records that cannot be; nothing that is decided or "
-    "ordered follows a clock",
+    "shards are taken away in the middle of a long transaction", "F33, F48", how="others keep a table locked for twelve seconds, longer than a lane waits "
+    "for a lock, and meanwhile a third worker joins",
+    counted="statements that waited too long, and transactions that were ended for the new owner",
+    sees=f"`canceling statement due to lock timeout` in `the store is away, trying again`; `{EVICTED}`", lasts_s=15,
+)  # fmt: skip
+def revoked_in_transaction(case: Case) -> int:
+    """The transaction does not end within the five seconds that a worker gives it."""
+    with case.locked("LOCK TABLE facts IN EXCLUSIVE MODE"):
+        guest = case.workers.add()
+        case.for_s(12)
+    case.shared_by(guest)
+    return case.workers.said("lock timeout", EVICTED)
+
+
+@fault(
+    "clocks that are wrong, jump and stand still", "F70, F72, F74",
+    how="the clock of one worker is three days ahead, that of another three days behind, and each jumps ten minutes back every five seconds; that of a "
+    "third stands still",
+    counted="lines of logs and published orders whose time is days off", sees="times in logs and on records that cannot be; nothing that is decided or "
+    "ordered follows a clock", after=None,
 )  # fmt: skip
 def skewed(case: Case) -> int:
-    """Both workers by a clock of their own."""
-    days = 3 * 86_400
-    workers = [case.worker(command=("-m", "loadtests.faults.skewed", str(offset_s))) for offset_s in (days, -days)]
-    case.until(lambda: {worker.owner for worker in workers} <= set(case.owners()), "both workers share the shards")
-    case.feed()
-    case.fed_all()
+    """Each worker by a clock of its own; the times that it wrote prove it."""
+    ahead, behind, still = (case.workers.add(trouble=("clock", how)) for how in (str(SKEW_S), str(-SKEW_S), "still"))
+    case.shared_by(ahead, behind, still)
+    case.feed(lasts_s=12)
     case.settle()
-    return sum(worker.said('"timestamp": "') for worker in workers) if {worker.code for worker in workers} == {None} else 0
+    off_s = {worker: clock_off_s(worker) for worker in (ahead, behind, still)}
+    days = [round((moment_ms / 1000 - time.time()) / 86_400) for messages in published(case).values() for moment_ms, _ in messages]
+    told = {
+        "lines three days ahead": sum(seconds > SKEW_S - 3_600 for seconds in off_s[ahead]),
+        "lines three days behind": sum(seconds < 3_600 - SKEW_S for seconds in off_s[behind]),
+        "lines of a clock that stood still": len(off_s[still]) if max(off_s[still]) - min(off_s[still]) < 1 else 0,
+        "clocks that jumped back": sum(max(off_s[worker]) - min(off_s[worker]) > JUMP_S / 2 for worker in (ahead, behind)),
+        "orders published three days ahead": days.count(3),
+        "orders published three days behind": days.count(-3),
+    }
+    if min(told.values()) < 1 or told["clocks that jumped back"] < 2:
+        raise NotAsItMustBe(f"not every clock was in use: {told}\n{case.workers.told()}")
+    return sum(told.values())
+
+
+def clock_off_s(worker: Worker) -> list[float]:
+    """By how much each time in a worker's log lies behind the moment at which it was started."""
+    written = [msgspec.json.decode(line)["timestamp"] for line in worker.text.splitlines() if line.startswith("{")]
+    return [datetime.fromisoformat(moment).timestamp() - worker.began_s for moment in written]

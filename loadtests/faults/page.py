@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
+from connectors.broker_jars import KAFKA
 from streams.settings import SHIPPED
 
-from .fault import FAULTS, Fault
+from .catalogue import ALL, ELSEWHERE
+from .fault import Fault
 
 PAGE = SHIPPED / "docs" / "operations" / "faults.md"
+
+
+class Setting(NamedTuple):
+    """With what a run was made."""
+
+    events: int
+    topics: int
+    shards: int
+    postgres: str
+    mount: bool
 
 
 class Line(NamedTuple):
@@ -22,15 +37,16 @@ class Line(NamedTuple):
 def written(fault: Fault, fired: int, restarts: int, took_s: float, wrong: str) -> Line:
     """The row of a fault that was tried."""
     verdict = "**not as it must be**" if wrong else "as undisturbed"
-    return Line(fault.name, f"| {fault.name} | {fault.catalogue} | {fired:,} {fault.counted} | {restarts} | {took_s:.0f} | {verdict} |")
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    return Line(fault.name, f"| {fault.name} | {fault.catalogue} | {fired:,} {fault.counted} | {restarts} | {took_s:.0f} | {day} | {verdict} |")
 
 
-def page(earlier: str, lines: Sequence[Line], events: int) -> str:
+def page(earlier: str, lines: Sequence[Line], setting: Setting) -> str:
     """The page with these rows; those of faults that were not tried now stay as they are in `earlier`."""
-    known = {row.split(" | ")[0].removeprefix("| "): row for row in earlier.splitlines() if row.startswith("| ")}
+    known = {row.split(" | ")[0].removeprefix("| "): row for row in earlier.splitlines() if row.startswith("| ") and row.count(" | ") == 6}
     rows = {**known, **{line.name: line.row for line in lines}}
-    table = [rows.get(fault.name, f"| {fault.name} | {fault.catalogue} | not tried | | | |") for fault in FAULTS]
-    told = [f"| {fault.name} | {fault.how} | {fault.sees} |" for fault in FAULTS]
+    table = [rows.get(fault.name, f"| {fault.name} | {fault.catalogue} | not tried | | | | |") for fault in ALL]
+    told = [f"| {fault.name} | {fault.how} | {fault.sees} |" for fault in ALL]
     return "\n".join(
         [
             "# Faults",
@@ -40,22 +56,33 @@ def page(earlier: str, lines: Sequence[Line], events: int) -> str:
             "",
             "    python -m loadtests.faults --write",
             "",
-            f"While events flow ({events:,} in the last run, with duplicates, disorder, lateness, conflicts and corruption among them) the fault is made.",
-            "Then everything is healed, and when every record is behind a position and every released order published, this must hold:",
+            f"While events flow ({setting.events:,} on {setting.topics} topics of {setting.shards} partitions, with duplicates, disorder, lateness, conflicts",
+            "and corruption among them) the fault is made. Then everything is healed, and when every record is behind a position and every released order",
+            "published, this must hold:",
             "",
-            "- every invariant of `payout audit` holds ([proof.md](../proof.md)), and the digest of facts and of what is owed is that of the undisturbed",
-            "  embedded run;",
+            "- every invariant of `payout audit --replay` holds ([proof.md](../proof.md)), and the digest of facts and of what is owed is that of the",
+            "  undisturbed embedded run;",
             "- every record that lies in Kafka has exactly one disposition, and each that is no event is a dead letter;",
             "- who reads `payment.orders` and drops the ids already seen has every released order once, in the order of its number.",
             "",
-            "A fault that never struck fails its run: the third column says what was counted. Restarts are those by the supervisor of the workers.",
+            "A fault that never struck fails its run: the third column says what was counted. Restarts are those by the supervisor of the workers. The seconds",
+            "are those of the whole case, from making its topics to its proof.",
             "",
-            "| fault | catalogue | struck | restarts | seconds | came to |",
-            "|---|---|---|---|---|---|",
+            (
+                f"Last written {datetime.now(UTC):%Y-%m-%d} with Kafka {KAFKA}, PostgreSQL {setting.postgres}, Python {platform.python_version()} on "
+                f"{platform.system()} with {os.cpu_count()} cores."
+            ),
+            "",
+            "| fault | catalogue | struck | restarts | seconds | tried | came to |",
+            "|---|---|---|---|---|---|---|",
             *table,
             "",
-            "The catalogue is the project's list of faults, F01 to F114. The bank's faults are tried by `tests/bank` and `python -m loadtests.soak`, two",
-            "versions at once by the tests of the upgrade.",
+            "The catalogue is the project's list of faults, F01 to F114. The bank's (F80 to F97) are tried by `tests/bank` and `python -m loadtests.soak`.",
+            "Of the others these are not made here:",
+            "",
+            "| catalogue | what, and where it is tried or why not |",
+            "|---|---|",
+            *(f"| {number} | {where} |" for number, where in ELSEWHERE.items()),
             "",
             "## How each is made, and what an operator sees",
             "",
