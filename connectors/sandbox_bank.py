@@ -7,7 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from threading import Event
+from typing import Protocol
 
 import msgspec
 
@@ -39,6 +39,18 @@ class Behaviour(msgspec.Struct, frozen=True):
         if share < self.reject_share + self.return_share:
             return "returned", RETURNS[digest[8] % len(RETURNS)]
         return "executed", ""
+
+
+class Stop(Protocol):
+    """Whether to stop, and a wait that ends when it comes to that: an event of `threading`, or a signal that was noted."""
+
+    def is_set(self) -> bool:
+        """Whether to stop."""
+        ...
+
+    def wait(self, timeout: float) -> bool:
+        """Returns after so many seconds, or earlier where it is to stop."""
+        ...
 
 
 class Totals(msgspec.Struct):
@@ -80,13 +92,13 @@ class SandboxBank:
     def close(self) -> None:
         self._journal.close()
 
-    def run(self, stop: Event, poll_s: float = 0.2) -> None:
+    def run(self, stop: Stop, poll_s: float = 0.2) -> None:
         """Handles files as they come, until `stop` is set."""
         while not stop.is_set():
             self.handle_all(stop)
             stop.wait(poll_s)
 
-    def handle_all(self, stop: Event | None = None) -> None:
+    def handle_all(self, stop: Stop | None = None) -> None:
         """Handles every file that lies there now, in the order of their names."""
         for path, stamp in self._new_files():
             if stop is not None and stop.is_set():

@@ -94,10 +94,11 @@ def _activate(installation: Installation) -> tuple[float, dict[str, float], int]
     started, before = 0.0, _busy()
     while any(deciding.values()):
         for pipe in wait([pipe for pipe, on in deciding.items() if on]):
-            told: Report = pipe.recv()  # type: ignore[union-attr]
+            assert isinstance(pipe, Pipe)
+            told: Report = pipe.recv()
             if not started:
                 started, before = time.perf_counter(), _busy()
-            deciding[pipe] = told.deciding is not None  # type: ignore[index]
+            deciding[pipe] = told.deciding is not None
     seconds, after = time.perf_counter() - started, _busy()
     for pipe in deciding:
         pipe.send("stop")

@@ -35,8 +35,9 @@ from pipeline.observing import Silent
 from streams import logs
 from streams.audit import Digest, audit
 from streams.installation import Installation, opened
-from streams.runner import runner_of, signals
+from streams.runner import runner_of
 from streams.settings import SHIPPED, Bank, Settings, load_settings
+from streams.stopping import signals
 from streams.topics import all_topics
 
 SUBJECTS = 200
@@ -76,7 +77,7 @@ class NotAsItMustBe(AssertionError):
 def runner_main(settings: Settings, processes: int, until_idle: bool, armed: str) -> None:
     """The process that takes events to bank files: lanes, relay and bank desk."""
     with _process(settings.home, "runner", armed), signals() as stop, opened(settings) as installation, runner_of(installation, Silent(), processes) as runner:
-        runner.run(until_idle=until_idle, stop=stop)
+        runner.run(until_idle=until_idle, stop=stop.is_set)
 
 
 def bank_main(settings: Settings, once: bool, armed: str) -> None:

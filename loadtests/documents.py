@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping, Sequence
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from connectors.broker_jars import KAFKA
 from streams.settings import SHIPPED

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
+import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from connectors.broker import Brokers
 from connectors.embedded_postgres import EmbeddedPostgres

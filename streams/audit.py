@@ -56,6 +56,10 @@ class Audit(msgspec.Struct):
 
 def audit(installation: Installation, *, journal: Path | None = None, replay: bool = False, progress: Callable[[str], None] = lambda name: None) -> Audit:
     """Examines everything, read-only; `replay` also replays the input log into an empty store of another shape."""
+    from .replay import check_beginning, replayed
+
+    if replay:
+        check_beginning(installation)  # before everything else is looked at
     with ThreadPoolExecutor(1) as beside:
         # The servers examine their rows while this process decides everybody again.
         examined = [beside.submit(_examined, installation, invariant) for invariant in proof.INVARIANTS]
@@ -75,8 +79,6 @@ def audit(installation: Installation, *, journal: Path | None = None, replay: bo
         checks.append(_bank(installation, journal))
     if replay:
         progress("replay")
-        from .replay import replayed
-
         again = replayed(installation)
         violations = [
             f"{name}: {ours} here, {theirs} replayed"

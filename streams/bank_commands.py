@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +12,7 @@ from connectors.failpoints import failpoint
 from connectors.sandbox_bank import BANK, Behaviour, SandboxBank
 
 from . import garbage
+from .stopping import signals
 
 Share = Annotated[float, typer.Option(min=0.0, max=1.0)]
 
@@ -42,10 +41,8 @@ def sandbox_bank(
     if once:
         working.handle_all()
     else:
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
-        working.run(stop, poll_s)
+        with signals() as stop:
+            working.run(stop, poll_s)
     working.close()
     did = working.totals
     said = f"{did.executed} orders executed, {did.rejected} rejected, {did.returned} returned"

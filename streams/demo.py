@@ -34,8 +34,9 @@ from .commands.opening import settings_of
 from .commands.speaking import note, progress_bar
 from .installation import Installation, opened
 from .metrics import Metrics
-from .runner import Progress, Runner, runner_of, signals
+from .runner import Progress, Runner, runner_of
 from .settings import SHIPPED, Settings
+from .stopping import Asked, signals
 
 UNITS = SHIPPED / "data" / "us-cps-tax-units.parquet"
 RULE = SHIPPED / "benefits" / "us-eip1" / "2020-03-27.yaml"
@@ -72,7 +73,7 @@ def demo(
             watch.bar = bar
             watch.resume(sum(runner.positions.values()))
             _work(installation, runner, population, watch, stop)
-        if stop():
+        if stop.is_set():
             note("Stopped; run `payout demo` again, it goes on from the committed positions.")
             raise typer.Exit(130)
         with progress_bar("audit", unit="checks") as bar:
@@ -131,7 +132,7 @@ def _remember(settings: Settings, seed: int, units: int | None) -> None:
         file.write_text(f'# Written by `payout demo`.\nrules = ["{RULE}"]\ntrust_rules = true\n', encoding="utf-8")
 
 
-def _work(installation: Installation, runner: Runner, population: Population, watch: Watch, stop: Any) -> None:
+def _work(installation: Installation, runner: Runner, population: Population, watch: Watch, stop: Asked) -> None:
     """The registries first, as they are in a country before the law is passed; then the assessments, and the bank's answers."""
     events = population.events()
     known: list[Chunk] = []
@@ -146,17 +147,17 @@ def _work(installation: Installation, runner: Runner, population: Population, wa
     put_records(assessed.result(), installation.log_directory, installation.store.shards)
     _run_until_idle(runner, watch, stop)
     waiting_s = time.monotonic()
-    while not stop() and _unanswered(installation):
-        if runner.run(until_idle=True, stop=stop, progress=watch):
+    while not stop.is_set() and _unanswered(installation):
+        if runner.run(until_idle=True, stop=stop.is_set, progress=watch):
             waiting_s = time.monotonic()
         if time.monotonic() - waiting_s > PATIENCE_S:
             raise TimeoutError(f"the sandbox bank has answered nothing for {PATIENCE_S:.0f} s; see {installation.settings.home}/bank")
         time.sleep(0.1)
 
 
-def _run_until_idle(runner: Runner, watch: Watch, stop: Any) -> None:
+def _run_until_idle(runner: Runner, watch: Watch, stop: Asked) -> None:
     begun_s = time.monotonic()
-    runner.run(until_idle=True, stop=stop, progress=watch)
+    runner.run(until_idle=True, stop=stop.is_set, progress=watch)
     watch.busy_s += time.monotonic() - begun_s
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -20,6 +19,7 @@ from .installation import Installation
 from .log_access import writing
 from .patience import PATIENCE_S
 from .relay import Writer
+from .stopping import Asked
 
 log = structlog.get_logger("bank")
 
@@ -74,7 +74,7 @@ class Desks:
         """Takes the files that the bank has put in. One desk takes them, so that it knows each that comes twice."""
         return self._ready()[0].receive()
 
-    def watch(self, work: Callable[[], object], stop: threading.Event, every_s: float) -> None:
+    def watch(self, work: Callable[[], object], stop: Asked, every_s: float) -> None:
         """Does `work` again and again until stopped; while the store or Kafka is away it is tried later, and for two minutes at most."""
         failed_s = 0.0
         while not stop.is_set():

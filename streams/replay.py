@@ -44,8 +44,10 @@ def check_beginning(installation: Installation) -> None:
 
 
 def replayed(installation: Installation, *, shards: int | None = None, seed: int = 1, chunk: int = 3_333) -> Digest:
-    """The digest after replaying every registry record with other shards, in shuffled chunks across them, in other frames, from either log."""
-    check_beginning(installation)
+    """The digest after replaying every registry record with other shards, in shuffled chunks across them, in other frames.
+
+    The log must have its beginning (`check_beginning`).
+    """
     other = shards or (installation.store.shards % 7) + 3
     with tempfile.TemporaryDirectory(prefix="payout-replay-") as directory:
         home = Path(directory)

@@ -11,7 +11,6 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.process import BaseProcess
-from types import FrameType
 
 import structlog
 
@@ -198,19 +197,3 @@ def runner_of(installation: Installation, observer: Observer, processes: int | N
             garbage.seldom()
             lanes = _Apart(installation, min(count, installation.store.shards), observer, stack)
         yield Runner(installation, observer, lanes, stack)
-
-
-@contextmanager
-def signals() -> Iterator[Callable[[], bool]]:
-    """Whether SIGINT or SIGTERM has come: the work in hand is finished, then the runner stops."""
-    received: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(received)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -35,9 +35,20 @@ IDLE_S = 0.5
 class FetchedRecord(Protocol):
     """A record as a Kafka client gives it."""
 
-    offset: int
-    key: bytes | None
-    value: bytes | None
+    @property
+    def offset(self) -> int:
+        """Where it lies."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """Whom it concerns."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """What it says."""
+        ...
 
 
 class OutOfOrder(Exception):

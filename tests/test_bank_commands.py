@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from threading import Event
+from time import monotonic
 
 import pytest
 from story import Story, Tale, person, tale
@@ -13,6 +17,7 @@ from town import Payout, quiet_afterwards
 from connectors.sandbox_bank import Behaviour, SandboxBank, journal_path, read_journal
 from connectors.store.servers import connect
 from pipeline.orders import State
+from streams.settings import SHIPPED
 
 __all__ = ["quiet_afterwards", "tale"]
 
@@ -151,6 +156,20 @@ def test_killed_at_any_point_nobody_is_paid_twice_or_forgotten(made: tuple[Payou
     assert {order.state for order in story.orders()} == {State.SETTLED, State.REJECTED, State.RETURNED}
     assert said(payout, "reconcile")["ok"]
     story.audit(journal=journal)
+
+
+def test_a_desk_that_watches_hands_over_what_comes_and_ends_well_when_it_is_asked_to(made: tuple[Payout, Story]):
+    payout, story = made
+    command = [sys.executable, "-c", "from streams.cli import main; main()", "bank", "submit", "--watch", "--every-s", "3600", "--json"]
+    with subprocess.Popen(command, cwd=SHIPPED, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as desk:
+        pause, deadline = Event(), monotonic() + 120
+        while story.ask("SELECT 1 FROM submission WHERE NOT written UNION ALL SELECT 1 WHERE NOT EXISTS (SELECT FROM submission)"):
+            assert monotonic() < deadline, "nothing was handed over"
+            pause.wait(0.05)
+        desk.send_signal(signal.SIGTERM)  # it rests for an hour
+        out, err = desk.communicate(timeout=120)
+    assert (desk.returncode, json.loads(out)["orders"]) == (0, len(PEOPLE)), err
+    assert said(payout, "submit")["orders"] == 0
 
 
 def test_beside_a_run_that_exchanges_the_files_itself_the_commands_stand_back(made: tuple[Payout, Story]):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
@@ -22,9 +22,8 @@ from connectors.kafka_cluster import Cluster
 from connectors.kafka_topics import Topics, TopicShape, log_ends
 from connectors.store.servers import Store, connect
 from loadtests.bench import fresh_database
+from loadtests.site import PARTITIONS
 from streams.settings import SHIPPED
-
-from .job import PARTITIONS
 
 LOOK_S = 0.05
 PATIENCE_S = 600.0

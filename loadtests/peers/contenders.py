@@ -13,10 +13,11 @@ from connectors.population import TAX
 from connectors.store import proof
 from connectors.store.servers import Connection, Row, connect
 from loadtests.bench import RULE
+from loadtests.site import PARTITIONS
 
 from . import plain_faust
 from .arena import Arena, Work
-from .job import PARTITIONS, Due
+from .job import Due
 from .kafka_streams import Program
 from .report import Run
 

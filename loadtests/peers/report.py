@@ -126,7 +126,7 @@ def costs(report: Report) -> str:
         who: (new.processor_s[who] / new.events * 1e6, (both.processor_s[who] - new.processor_s[who]) / again * 1e6)
         for who in ("program", "postgresql", "broker")
     }
-    body = [(f"µs of processor: {who}", f"{first:.1f}", f"{later:.1f}") for who, (first, later) in used.items()]
+    body: list[tuple[str, ...]] = [(f"µs of processor: {who}", f"{first:.1f}", f"{later:.1f}") for who, (first, later) in used.items()]
     body.append(("µs of processor: all", *(f"{sum(parts):.1f}" for parts in zip(*used.values(), strict=True))))
     body += [
         ("bytes of JSON", f"{report.event_bytes:,}", f"{report.event_bytes:,}"),

@@ -186,7 +186,7 @@ def _read_once() -> None:
             known[text] = load_rule(text, catalogue)
         return known[text]
 
-    audit.load_rule = remembered
+    audit.load_rule = remembered  # type: ignore[attr-defined, assignment]
 
 
 @contextmanager

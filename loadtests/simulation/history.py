@@ -203,9 +203,9 @@ class _Naps:
 
 @contextmanager
 def _waiting(world: World) -> Iterator[None]:
-    clock = tenacity.nap.time
-    tenacity.nap.time = _Naps(world)  # type: ignore[assignment]
+    clock = tenacity.nap.time  # type: ignore[attr-defined]
+    tenacity.nap.time = _Naps(world)  # type: ignore[attr-defined, assignment]
     try:
         yield
     finally:
-        tenacity.nap.time = clock
+        tenacity.nap.time = clock  # type: ignore[attr-defined]

@@ -27,10 +27,6 @@ def audit(
     done = 0
     # A replay meets every dead letter again; each was told of when it came.
     with reading(context, level="error") as installation, progress_bar("audit", unit="checks") as bar:
-        if replay:
-            from streams.replay import check_beginning
-
-            check_beginning(installation)  # before everything else is looked at
 
         def step(name: str) -> None:
             nonlocal done

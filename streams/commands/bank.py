@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -131,7 +129,7 @@ def _repeat(desks: Desks, step: Callable[[], Any], watch: bool, every_s: float) 
     if not watch:
         step()
         return
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    desks.watch(step, stop, every_s)
+    from streams.stopping import signals
+
+    with signals() as stop:
+        desks.watch(step, stop, every_s)

@@ -30,7 +30,8 @@ def run(
     from streams.lanes import utc_today
     from streams.measures import Measuring, measure
     from streams.metrics import Metrics
-    from streams.runner import Progress, runner_of, signals
+    from streams.runner import Progress, runner_of
+    from streams.stopping import signals
 
     settings = settings_of(context, processes=processes, metrics_port=metrics_port)
     if settings.kafka.servers:
@@ -54,10 +55,10 @@ def run(
                         bar(decided, known, "already known, decided")
 
             started_s, ends = time.monotonic(), runner.ends()
-            runner.run(until_idle=until_idle, stop=stop, progress=Shown())
+            runner.run(until_idle=until_idle, stop=stop.is_set, progress=Shown())
             measure(installation, metrics)
             came = sum(runner.ends().values()) - sum(ends.values())
-    stopped = "stopped" if stop() else "idle"
+    stopped = "stopped" if stop.is_set() else "idle"
     note(f"payout: {stopped} after {time.monotonic() - started_s:.1f} s; {sum(ends.values()) + came:,} records in the log, {came:,} of them came meanwhile")
 
 
