@@ -26,13 +26,14 @@ _FAILED = re.compile(r"^FAILED (\S+?)(?: - .*)?$", re.MULTILINE)
 
 
 class Mutant(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A defect: `old` in `file` becomes `new`; every one of `tests` must fail then."""
+    """A defect: `old` in `file` becomes `new`; every one of `tests` must fail then, and one of the first simulated histories where it says so."""
 
     name: str
     file: str
     old: str
     new: str
     tests: list[str]
+    simulated: bool = False
 
     def applied(self, text: str) -> str:
         """The text of the file with the defect; ValueError where the old text is not there exactly once."""
@@ -78,17 +79,24 @@ def sound(copy: Path, mutants: list[Mutant]) -> str:
 
 def tried(copy: Path, mutant: Mutant) -> Verdict:
     """Puts a defect into the copy, runs its tests, takes it out again."""
-    path = copy / mutant.file
-    text = path.read_text()
     started_s = time.monotonic()
-    path.write_text(mutant.applied(text))
-    try:
+    with in_place(copy, mutant):
         code, said = _run(copy, mutant.tests)
-    finally:
-        path.write_text(text)
     failed = _FAILED.findall(said) if code == 1 else []
     survived = [test for test in mutant.tests if not any(name == test or name.startswith(f"{test}[") for name in failed)]
     return Verdict(mutant, survived, time.monotonic() - started_s, said)
+
+
+@contextmanager
+def in_place(copy: Path, mutant: Mutant) -> Iterator[None]:
+    """The copy has the defect meanwhile."""
+    path = copy / mutant.file
+    text = path.read_text()
+    path.write_text(mutant.applied(text))
+    try:
+        yield
+    finally:
+        path.write_text(text)
 
 
 def _run(copy: Path, tests: list[str]) -> tuple[int, str]:

@@ -17,7 +17,7 @@ from connectors.store import proof
 from pipeline.decisions import ActiveRule, Outcome
 from pipeline.facts import History, decode_history
 from pipeline.orders import State, end_to_end_id, fingerprint, order_id
-from pipeline.rules import load_rule, parse_period
+from pipeline.rules import parse_period
 from pipeline.rules.life import WHOLE, place_in_share
 
 from .household_audit import missing, told_of_itself, untold
@@ -171,7 +171,7 @@ def _decided_anew(installation: Installation) -> tuple[list[Check], Digest]:
 
 def _rules(installation: Installation, documents: Mapping[int, str], wanted: Iterable[tuple[int, str]]) -> dict[tuple[int, str], ActiveRule]:
     catalogue = installation.registries.catalogue
-    return {(rule_id, period): ActiveRule(load_rule(documents[rule_id], catalogue), parse_period(period), catalogue) for rule_id, period in wanted}
+    return {(rule_id, period): ActiveRule(installation.rule(documents[rule_id]), parse_period(period), catalogue) for rule_id, period in wanted}
 
 
 def _otherwise_decided(active: ActiveRule, levels: Sequence[Outcome], known: Mapping[str, bytes]) -> Iterator[str]:

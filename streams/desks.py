@@ -11,7 +11,7 @@ import structlog
 from connectors.bank.answers import Expected
 from connectors.bank.initiation import Debtor
 from connectors.kafka_cluster import KafkaAway
-from connectors.store.servers import Connection, Row, StoreAway, connect
+from connectors.store.servers import Connection, Row, StoreAway
 from pipeline.observing import STORE_RETRIES, Observer
 
 from .bank_desk import BankDesk, TakenFile
@@ -99,7 +99,8 @@ class Desks:
 
     def _ready(self) -> list[BankDesk]:
         if not self._desks:
+            store = self._installation.store
             writer = self._open.enter_context(writing(self._installation, "payout-bank"))
-            servers = [self._open.enter_context(connect(url, "payout bank")) for url in self._installation.store.urls]
+            servers = [self._open.enter_context(store.connect(url, "payout bank")) for url in store.urls]
             self._desks = desks_on(self._installation, servers, writer, self._observer)
         return self._desks

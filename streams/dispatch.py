@@ -7,7 +7,6 @@ from contextlib import ExitStack
 import structlog
 
 from connectors.segment_log import LogWriter
-from connectors.store.servers import connect
 from pipeline.observing import Observer
 
 from .bank_desk import BankDesk
@@ -48,7 +47,7 @@ class Dispatch:
         self._connections.close()
         self._members, self._relays, self._desks = [], [], []
         store = self._installation.store
-        servers = [self._connections.enter_context(connect(url, "payout relay")) for url in store.urls]
+        servers = [self._connections.enter_context(store.connect(url, "payout relay")) for url in store.urls]
         for server, connection in enumerate(servers):
             shards = store.shards_of(server)
             self._members += [MemberRelay(connection, self._writer, shard, store.shards) for shard in shards]

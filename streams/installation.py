@@ -38,7 +38,8 @@ class Installation:
     settings: Settings
     store: Store
     registries: Registries
-    _restored: dict[str, Rule] = field(default_factory=dict, repr=False, compare=False)
+    rules: dict[str, Rule] = field(default_factory=dict, repr=False, compare=False)
+    """The rules that were read, by their text."""
 
     @property
     def log_directory(self) -> Path:
@@ -103,16 +104,20 @@ class Installation:
 
     def restored(self, life: Life, rule_hash: str) -> Rule:
         """A rule restored from the log; Malformed where its text is not the document that was submitted, or cannot be read any more."""
-        found = self._restored.get(rule_hash)
+        place = f"rule log: {life.benefit} {rule_hash[:12]}"
+        try:
+            found = self.rule(life.documents[rule_hash].text)
+        except Malformed as malformed:
+            raise Malformed([replace(problem, place=f"{place}: {problem.place}") for problem in malformed.problems]) from None
+        if found.hash != rule_hash:
+            raise Malformed([Problem(place, f"its text gives the hash {found.hash[:12]}: it is not the document that was submitted")])
+        return found
+
+    def rule(self, text: str) -> Rule:
+        """The rule of a document, which is read once."""
+        found = self.rules.get(text)
         if found is None:
-            place = f"rule log: {life.benefit} {rule_hash[:12]}"
-            try:
-                found = load_rule(life.documents[rule_hash].text, self.registries.catalogue)
-            except Malformed as malformed:
-                raise Malformed([replace(problem, place=f"{place}: {problem.place}") for problem in malformed.problems]) from None
-            if found.hash != rule_hash:
-                raise Malformed([Problem(place, f"its text gives the hash {found.hash[:12]}: it is not the document that was submitted")])
-            self._restored[rule_hash] = found
+            found = self.rules[text] = load_rule(text, self.registries.catalogue)
         return found
 
     def standing_rules(self, other: Store, today: date) -> list[Standing]:
@@ -123,7 +128,7 @@ class Installation:
         found = [standing for life in lives(read_log(self.store)).values() for standing in self.standing_of(life, day(today), other)]
         logged = {(standing.rule.benefit, standing.period.label) for standing in found}
         found += [
-            Standing([(activate(other, load_rule(document, self.registries.catalogue), parse_period(period), self.registries), WHOLE)])
+            Standing([(activate(other, self.rule(document), parse_period(period), self.registries), WHOLE)])
             for (benefit, period), document in documents.items()
             if (benefit, period) not in logged
         ]

@@ -17,7 +17,7 @@ from connectors.failpoints import failpoint
 from connectors.segment_log import Frame, LogReader
 from connectors.store.frames import Replaced
 from connectors.store.rule_log import last_entry
-from connectors.store.servers import Connection, Row, StoreAway, connect
+from connectors.store.servers import Connection, Row, StoreAway, Use
 from pipeline.observing import POSITION_CONFLICTS, STORE_TRANSACTION, Observation, Observer, Recorder
 from pipeline.problems import Malformed
 from pipeline.standing import Standing
@@ -89,7 +89,7 @@ class Lanes:
         self._stack.close()
         owner = f"{os.uname().nodename}:{os.getpid()}"
         store = self._installation.store
-        connections = {url: self._stack.enter_context(connect(url, f"payout lanes {os.getpid()}", lane=True)) for url in store.urls}
+        connections = {url: self._stack.enter_context(store.connect(url, f"payout lanes {os.getpid()}", Use.LANE)) for url in store.urls}
         for shard in self._shards:
             own = store.url_of(shard)
             self._lanes[shard] = Lane.take_over(

@@ -16,7 +16,7 @@ from connectors.kafka_cluster import KafkaAway
 from connectors.kafka_log import KafkaWriter
 from connectors.store.eviction import evict_blockers
 from connectors.store.frames import Replaced
-from connectors.store.servers import Connection, Row, StoreAway, connect
+from connectors.store.servers import Connection, Row, StoreAway
 from pipeline.observing import LAG, Observer
 
 from .installation import Installation
@@ -233,6 +233,6 @@ class _Relaying:
         store = self._installation.store
         if self._writer is None:
             self._writer = self._open.enter_context(KafkaWriter(self._installation.settings.kafka.cluster(), "payout-relay"))
-            self._connections = {url: self._open.enter_context(connect(url, "payout relay")) for url in store.urls}
+            self._connections = {url: self._open.enter_context(store.connect(url, "payout relay")) for url in store.urls}
         connection = self._connections[store.url_of(shard)]
         return Relay(connection, self._writer, shard), MemberRelay(connection, self._writer, shard, store.shards)

@@ -77,7 +77,7 @@ class Office:
 
     def forget(self) -> None:
         """The lanes have read no rule yet, as in another process."""
-        self.story.installation._restored.clear()
+        self.story.installation.rules.clear()
 
     @property
     def log(self) -> list[Logged]:

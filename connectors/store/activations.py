@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .servers import Connection, Row, Store, away, connect
+from .servers import Connection, Row, Store, away
 
 
 class Run(NamedTuple):
@@ -66,7 +66,7 @@ def runs(store: Store) -> list[RunSum]:
     """The last run of each benefit and period, over all servers."""
     found: dict[tuple[str, str, str, str], RunSum] = {}
     for url in store.urls:
-        with away(), connect(url, "payout activations") as connection:
+        with away(), store.connect(url, "payout activations") as connection:
             rows = connection.execute(
                 "SELECT b.benefit, b.period, r.hash, a.run, max(a.share), count(*), count(*) FILTER (WHERE a.done), sum(a.decided)::bigint,"
                 " sum(a.known)::bigint FROM activation AS a JOIN benefit_period AS b USING (benefit_period_id) JOIN rule_document AS r USING (rule_id)"

@@ -97,8 +97,7 @@ def claim(connection: Connection[Row], shard: int, owner: str, topics: Sequence[
         ).fetchone()
         if row is None:
             raise Replaced(f"shard {shard} is not provisioned on this server")
-        for topic in topics:
-            connection.execute("INSERT INTO position VALUES (%s, %s, 0) ON CONFLICT DO NOTHING", (topic, shard))
+        connection.execute("INSERT INTO position SELECT topic, %s, 0 FROM unnest(%s) AS t(topic) ON CONFLICT DO NOTHING", (shard, texts(topics)))
         positions = connection.execute("SELECT topic, next_offset FROM position WHERE shard = %s", (shard,)).fetchall()
     return Claim(shard, int(str(row[0])), int(str(row[1])), {str(topic): int(str(offset)) for topic, offset in positions})
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.rules.life import Entry, Logged, broken_links, chain, decode_entry, encode_entry
 
-from .servers import Connection, Row, Store, away, connect
+from .servers import Connection, Row, Store, away
 
 
 class RuleLog:
@@ -35,20 +35,20 @@ class RuleLog:
 @contextmanager
 def writing(store: Store) -> Iterator[RuleLog]:
     """The log for somebody who decides by it what to append; nobody else appends meanwhile."""
-    with away(), connect(store.urls[0], "payout rule log") as connection, connection.transaction():
+    with away(), store.connect(store.urls[0], "payout rule log") as connection, connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(7261003)")
         yield RuleLog(connection)
 
 
 def read_log(store: Store) -> list[Logged]:
     """Every entry, in order."""
-    with away(), connect(store.urls[0], "payout rule log") as connection:
+    with away(), store.connect(store.urls[0], "payout rule log") as connection:
         return [logged for logged, _ in _rows(connection)]
 
 
 def damage(store: Store) -> list[str]:
     """What is wrong with the log: entries that are missing, or not what was logged."""
-    with away(), connect(store.urls[0], "payout rule log") as connection:
+    with away(), store.connect(store.urls[0], "payout rule log") as connection:
         return list(broken_links(_rows(connection)))
 
 
@@ -61,7 +61,7 @@ def last_entry(connection: Connection[Row]) -> int:
 
 def currencies(store: Store, benefit: str) -> set[str]:
     """In which currencies a benefit has been ordered."""
-    with away(), connect(store.urls[0], "payout rule log") as connection:
+    with away(), store.connect(store.urls[0], "payout rule log") as connection:
         return {str(row[0]) for row in connection.execute("SELECT DISTINCT currency FROM benefit_period WHERE benefit = %s", (benefit,))}
 
 

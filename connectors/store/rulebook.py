@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from .servers import Connection, Row, Store, StoreError, away, connect
+from .servers import Connection, Row, Store, StoreError, away
 
 
 class Numbers(NamedTuple):
@@ -17,7 +17,7 @@ class Numbers(NamedTuple):
 @away()
 def enlist(store: Store, *, rule_hash: str, benefit: str, document: str, period: str, currency: str) -> Numbers:
     """Keeps a rule's document and gives its numbers; the first server gives them, the others keep the same."""
-    with connect(store.urls[0], "payout rulebook") as connection, connection.transaction():
+    with store.connect(store.urls[0], "payout rulebook") as connection, connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(7261002)")
         connection.execute(
             "INSERT INTO rule_document (rule_id, hash, benefit, document) SELECT coalesce(max(rule_id), 0) + 1, %s, %s, %s FROM rule_document"
@@ -37,7 +37,7 @@ def enlist(store: Store, *, rule_hash: str, benefit: str, document: str, period:
         raise StoreError(f"{benefit} {period} has been ordered in {entitled[1]}; a rule in {currency} cannot follow it, give the benefit a new name")
     numbers = Numbers(int(str(rule[0])), int(str(entitled[0])))
     for url in store.urls[1:]:
-        with connect(url, "payout rulebook") as connection, connection.transaction():
+        with store.connect(url, "payout rulebook") as connection, connection.transaction():
             connection.execute(
                 "INSERT INTO rule_document (rule_id, hash, benefit, document) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING",
                 (numbers.rule_id, rule_hash, benefit, document),

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from . import schema
 from .connecting import Connection as Connection
 from .connecting import StoreAway as StoreAway
-from .connecting import Use, check_server, dangers, place_of
+from .connecting import Use as Use
 from .connecting import away as away
+from .connecting import check_server, dangers, place_of
 from .connecting import connect as connect
 from .schema import Row as Row
 from .schema import StoreError as StoreError
@@ -108,6 +109,10 @@ class Store:
     def url_of(self, shard: int) -> str:
         """The server of a shard."""
         return self.urls[shard % len(self.urls)]
+
+    def connect(self, url: str, application_name: str, use: Use = Use.WORK) -> Connection[Row]:
+        """A connection to one of its servers."""
+        return connect(url, application_name, use=use)
 
     def servers(self, application_name: str) -> Iterator[Connection[Row]]:
         """A connection to each server in turn, for queries over all of them."""

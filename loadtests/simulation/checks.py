@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connectors.sandbox_bank import journal_path
+from connectors.store.servers import Use
 from loadtests.crashes import paid_twice, unanswered
 from pipeline.observing import Silent
 from pipeline.receipts import decode_released
@@ -45,14 +46,16 @@ def undisturbed(ground: Ground, world: World) -> tuple[Digest, int]:
     site.clear()
     installation, records = site.installation, placed(said, 1)
     topics = installation.topics
+    connection = installation.store.connect(installation.store.urls[0], "undisturbed", Use.LANE)
     lane = Lane.take_over(
-        site.connection("undisturbed", 0, lane=True), 0, "undisturbed", topics,
+        connection, 0, "undisturbed", topics,
         registries=installation.registries, policy=installation.policy, observer=Silent(), today=world.today,
     )  # fmt: skip
     lane.stand(world.site.installation.standing_rules(installation.store, world.today()), ())
     for topic in topics:
         if (topic, 0) in records:
             lane.take(topic, 0, records[topic, 0])
+    connection.close()
     return digest_of(site.installation), dead(site.installation)
 
 

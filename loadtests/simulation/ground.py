@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,15 +18,15 @@ from connectors.keys import make_key
 from connectors.registries import load_registries
 from connectors.segment_log import create_topic
 from connectors.store.rule_log import read_log, writing
-from connectors.store.servers import Connection, Row, Store, connect
-from pipeline.registry import FactSpec
-from pipeline.rules import Rule, load_rule, parse_period
+from connectors.store.servers import Store, connect
+from pipeline.rules import load_rule, parse_period
 from pipeline.rules.life import Logged
-from streams import audit
 from streams.installation import Installation, activate
 from streams.rule_life import RuleLife
 from streams.settings import SHIPPED, Approvals, Bank, Person, load_settings
 from streams.topics import all_topics
+
+from .sessions import KeptStore
 
 BEGIN = datetime(2026, 11, 25, 9, tzinfo=UTC)
 """When every history begins."""
@@ -52,36 +51,12 @@ UNDISTURBED = Shape(1, 1)
 SHAPES = (Shape(1, 1), Shape(2, 1), Shape(3, 1), Shape(4, 2))
 
 
-class KeptStore(Store):
-    """Keeps the connections for queries over all servers from one history to the next: a new one costs its server ten milliseconds."""
-
-    def __init__(self, urls: Sequence[str], shards: int) -> None:
-        super().__init__(urls, shards)
-        self._kept: dict[tuple[str, bool], Connection[Row]] = {}
-
-    def servers(self, application_name: str) -> Iterator[Connection[Row]]:
-        """The connections of this thread."""
-        beside = threading.current_thread() is not threading.main_thread()
-        for url in self.urls:
-            if (url, beside) not in self._kept:
-                self._kept[url, beside] = connect(url, application_name)
-            yield self._kept[url, beside]
-
-
 class Site:
     """An installation that is cleared and used again."""
 
     def __init__(self, installation: Installation) -> None:
         self.installation = installation
         self.prefix = len(read_log(installation.store))
-        self._kept: dict[tuple[str, int], Connection[Row]] = {}
-
-    def connection(self, name: str, server: int, *, lane: bool = False) -> Connection[Row]:
-        """Somebody's connection to a server: the one of the last history, unless that was closed."""
-        kept = self._kept.get((name, server))
-        if kept is None or kept.closed:
-            kept = self._kept[name, server] = connect(self.installation.store.urls[server], f"payout {name}", lane=lane)
-        return kept
 
     def clear(self) -> None:
         """Nothing is known, ordered or in the log; the documents stay submitted and approved."""
@@ -113,6 +88,7 @@ class Ground:
         text = (Path(__file__).parent / "rule.yaml").read_text(encoding="utf-8")
         self._registries = registries
         self.documents = tuple(load_rule(_paying(text, amount), registries.catalogue) for amount in AMOUNTS)
+        self._rules = {rule.text: rule for rule in self.documents}
         self._keys = make_key(directory / "anna.pem")
         self._entries: list[Logged] = []
         self._histories = 0
@@ -120,7 +96,6 @@ class Ground:
         Store([self._url_of(f"{name}_pattern")], 1).migrate()
         self.sites = {shape: self._site(f"s{shape.shards}x{shape.servers}", shape) for shape in SHAPES}
         self.undisturbed = self._site("undisturbed", UNDISTURBED)
-        _read_once()
 
     def site(self, shape: Shape) -> Site:
         """A cleared installation of a shape."""
@@ -142,13 +117,12 @@ class Ground:
             home=self._directory / name, store_urls=[SecretStr(url) for url in urls], shards=shape.shards, frame_records=FRAME_RECORDS,
             approvals=Approvals(people=(person, Person(name="Cleo"))), bank=Bank(batch_size=BATCH_SIZE), rules=(),
         )  # fmt: skip
-        installation = Installation(settings, KeptStore.provision(urls, shape.shards), self._registries)
+        installation = Installation(settings, KeptStore.provision(urls, shape.shards), self._registries, self._rules)
         for topic in all_topics(self._registries):
             create_topic(installation.log_directory, topic, shape.shards)
         self._approve(installation)
         for rule in self.documents:
             activate(installation.store, rule, parse_period("once"), self._registries)  # so that numbers do not depend on what is activated first
-            installation._restored[rule.hash] = rule
         return Site(installation)
 
     def _approve(self, installation: Installation) -> None:
@@ -177,26 +151,14 @@ def _paying(text: str, amount: int) -> str:
     return re.sub(r"income: 90_000", "income: 99_000", changed)
 
 
-def _read_once() -> None:
-    """The audit reads the documents of a store anew each time, which would take half of a history's time; here the same text is read once."""
-    known: dict[str, Rule] = {}
-
-    def remembered(text: str, catalogue: Mapping[str, FactSpec]) -> Rule:
-        if text not in known:
-            known[text] = load_rule(text, catalogue)
-        return known[text]
-
-    audit.load_rule = remembered  # type: ignore[attr-defined, assignment]
-
-
 @contextmanager
 def ground_server(directory: Path) -> Iterator[str]:
     """A PostgreSQL for histories, which never lose power: the URL of its superuser."""
-    with EmbeddedPostgres(directory / "server") as server:
-        with connect(server.url, "payout simulation") as connection:
-            for setting in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
-                connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
-            connection.execute("SELECT pg_reload_conf()")
+    with EmbeddedPostgres(directory / "server") as server, connect(server.url, "payout simulation") as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes", "autovacuum"):
+            connection.execute(f"ALTER SYSTEM SET {setting} = off".encode())
+        connection.execute("ALTER SYSTEM SET max_connections = 400")
+    with EmbeddedPostgres(directory / "server") as server:  # the number of connections is heard at a start
         yield server.url
 
 

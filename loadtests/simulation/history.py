@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from random import Random
+from types import TracebackType
 
 import tenacity.nap
 
@@ -19,22 +22,24 @@ from .ground import SHAPES, Ground
 from .others import Bank, Desk, Office, Registry, Relaying
 from .registry import People
 from .workers import Worker, stands
-from .world import Activity, Actor, Fault, Killed, World
+from .world import POINTS, Activity, Actor, Fault, Killed, World
 
 STEPS = (12, 40)
 ROUNDS = 300
 """How many rounds of everybody a healed history may take until nothing is left to do."""
 
 FAULT_SHARE = 0.5
-POINTS = (2, 4, 12)
-"""A fault comes at one of the first so many points of a step."""
+EARLY = (2, 4, 12)
+"""A fault comes at a point that is named, or at one of the first so many of a step."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a history: its trace, how often which fault happened, and what is not as it must be."""
+    """What came of a history of so many steps, of which others may have been taken while one waited: its trace, the faults, and what is not as it must be."""
 
     seed: int
+    length: int
+    shortened: bool
     steps: int
     trace: tuple[str, ...]
     faults: Counter[str]
@@ -44,12 +49,14 @@ class Outcome:
 class History:
     """Everything that happens by one seed."""
 
-    def __init__(self, ground: Ground, seed: int, steps: int | None = None) -> None:
+    def __init__(self, ground: Ground, seed: int, length: int | None = None) -> None:
         self.ground, self.seed = ground, seed
         self.chance = Random(seed)
         shape = self.chance.choice(SHAPES)
         drawn = self.chance.randint(*STEPS)
-        self.steps = drawn if steps is None else min(steps, drawn)
+        self.length = drawn if length is None else min(length, drawn)
+        self.shortened = self.length < drawn
+        self.steps = 0
         self.world = World(ground.site(shape), self.chance)
         self.world.others = self._others
         people = People(self.chance, self.chance.randint(3, 12))
@@ -67,7 +74,7 @@ class History:
         """(weight, who, what, how) of everything that can happen next."""
         chance, shards = self.chance, range(self.world.site.installation.store.shards)
         if not self.registry.done:
-            yield 8, self.registry, "sends", lambda: self.registry.sends(chance.randint(1, 8))
+            yield 8, self.registry, "sends", lambda: self.registry.sends(chance.randint(1, 12))
         for worker in self.workers:
             taken = [shard for shard in shards if chance.random() < 0.7] or [chance.choice(shards)]
             yield 3 if worker.lanes is None else 0.7, worker, "claims", lambda worker=worker, taken=taken: self._claimed(worker, taken)  # type: ignore[misc]
@@ -75,10 +82,10 @@ class History:
                 yield 8, worker, "takes", lambda worker=worker: self._taken(worker, False)  # type: ignore[misc]
                 yield 1.5, worker, "looks and takes", lambda worker=worker: self._taken(worker, True)  # type: ignore[misc]
         for relay in self.relays:
-            yield self._after("took", 4), relay, "publishes", lambda relay=relay: self._did("published", relay.publishes())  # type: ignore[misc]
-        yield self._after("published", 8), self.desk, "submits", lambda: self._did("submitted", self.desk.submits())
-        yield self._after("submitted", 8), self.bank, "handles", lambda: self._did("handled", self.bank.handles())
-        yield self._after("handled", 8), self.desk, "receives", self.desk.receives
+            yield self._after("took", 8), relay, "publishes", lambda relay=relay: self._did("published", relay.publishes())  # type: ignore[misc]
+        yield self._after("published", 16), self.desk, "submits", lambda: self._did("submitted", self.desk.submits())
+        yield self._after("submitted", 16), self.bank, "handles", lambda: self._did("handled", self.bank.handles())
+        yield self._after("handled", 16), self.desk, "receives", self.desk.receives
         yield 0.7 if "handled" in self._recent else 0, self.bank, "says again", self.bank.repeats
         yield 0.8 if self.office.active else 10, self.office, "decides", self.office.decides
         yield 0.8, Passing(), "passes", self._day
@@ -107,13 +114,22 @@ class History:
         busy = {activity.actor.name for activity in self.world.activities}
         choices = [choice for choice in self._choices() if choice[1].name not in busy]
         _, actor, what, how = self.chance.choices(choices, weights=[weight for weight, _, _, _ in choices])[0]
-        fault = self.chance.choice(list(Fault)) if self.chance.random() < FAULT_SHARE else None
-        self.acts(actor, what, how, Activity(actor, fault, self.chance.randint(1, self.chance.choice(POINTS))))
+        self.acts(actor, what, how, self._activity(actor, what))
+
+    def _activity(self, actor: Actor, what: str) -> Activity:
+        chance = self.chance
+        if chance.random() >= FAULT_SHARE or what not in POINTS:
+            return Activity(actor)
+        fault = chance.choice(list(Fault))
+        if chance.random() < 0.5:
+            return Activity(actor, fault, chance.choice(POINTS[what]))
+        return Activity(actor, fault, countdown=chance.randint(1, chance.choice(EARLY)))
 
     def acts(self, actor: Actor, what: str, how: Callable[[], object], activity: Activity) -> object:
         """An actor takes this step, and perhaps does not survive it."""
         self.world.say(f"{actor.name} {what}")
         self.world.activities.append(activity)
+        self.steps += 1
         done: object = None
         try:
             done = how()
@@ -140,15 +156,14 @@ class History:
         problems: list[str] = []
         with heard_by(self.world.passes), _waiting(self.world):
             try:
-                for _ in range(self.steps):
-                    self.step()
-                self._heal()
-                problems = compared(self.ground, self.world)
-            except NotAsItMustBe as found:
-                problems.append(str(found))
+                with _Noted(problems):
+                    for _ in range(self.length):
+                        self.step()
+                    self._heal()
+                    problems += compared(self.ground, self.world)
             finally:
                 self._end()
-        return Outcome(self.seed, self.steps, tuple(self.world.trace), self.world.faults, tuple(problems))
+        return Outcome(self.seed, self.length, self.shortened, self.steps, tuple(self.world.trace), self.world.faults, tuple(problems))
 
     def _heal(self) -> None:
         """Nothing goes wrong any more; one worker has everything, and everybody works until nothing is left to do."""
@@ -179,6 +194,23 @@ class History:
         for other in (*self.relays, self.desk):
             other.ends()
         self.bank.dies()
+
+
+class _Noted:
+    """Notes how a history broke off, whatever that was: with a defect in the code it may be anything."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self._problems = problems
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if not isinstance(error, Exception):
+            return False
+        at = traceback.extract_tb(trace)[-1]
+        self._problems.append(f"{type(error).__name__} in {Path(at.filename).name}, {at.name}: {error}")
+        return True
 
 
 class Passing:

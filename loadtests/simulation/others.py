@@ -27,7 +27,7 @@ from streams.topics import RECEIPTS
 
 from .ground import BENEFIT
 from .registry import Said, placed
-from .workers import cut
+from .sessions import cut
 from .world import World
 
 CONTRADICTIONS = {Step.SETTLE: (Step.REJECT,), Step.RETURN: (Step.REJECT, Step.SETTLE), Step.REJECT: (Step.SETTLE, Step.RETURN)}
@@ -46,16 +46,14 @@ class Connected:
     def __init__(self, world: World) -> None:
         self.world = world
         self.connections: list[Connection[Row]] = []
-        self._lost = False
 
     def opens(self) -> None:
         """Connects."""
-        site = self.world.site
-        self.connections = [site.connection(self.name, server) for server in range(len(site.installation.store.urls))]
+        store = self.world.site.installation.store
+        self.connections = [store.connect(url, self.name) for url in store.urls]
 
     def cut(self) -> None:
         """Its connections are gone."""
-        self._lost = True
         for connection in self.connections:
             cut(connection)
 
@@ -66,10 +64,9 @@ class Connected:
 
     def ends(self) -> None:
         """The history is over."""
-        if self._lost:
-            for connection in self.connections:
-                connection.close()
-        self.connections, self._lost = [], False
+        for connection in self.connections:
+            connection.close()
+        self.connections = []
 
     def tried(self, work: Callable[[], int]) -> int:
         """Does something; a store or a log that is away means to begin anew later."""

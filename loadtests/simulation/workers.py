@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import socket
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 
@@ -17,23 +15,19 @@ from streams.installation import Installation
 from streams.lanes import Lanes
 from streams.worker_shard import Fetched, OutOfOrder
 
+from .sessions import cut
 from .world import INSIDE, Activity, World
 
 FRAMES = (1, 2, 3, 5, 8, 50)
-
-
-def cut(connection: Connection[Row]) -> None:
-    """Ends a connection as a network does: whoever uses it next is told."""
-    if not connection.closed:
-        with socket.socket(fileno=os.dup(connection.fileno())) as line:
-            line.shutdown(socket.SHUT_RDWR)
 
 
 class Record:
     """A record as a Kafka client gives it."""
 
     def __init__(self, offset: int, key: bytes, value: bytes) -> None:
-        self.offset, self.key, self.value = offset, key, value
+        self.offset = offset
+        self.key: bytes | None = key
+        self.value: bytes | None = value
 
 
 class Embedded:
@@ -98,7 +92,7 @@ class SimulatedLanes(Lanes):
 
     def connections(self) -> Iterable[Connection[Row]]:
         """Every connection."""
-        own = [lane.connection for lane in self._lanes.values()]
+        own = [connection for lane in self._lanes.values() for connection in (lane.connection, *lane.claim.elsewhere)]
         return {id(connection): connection for connection in [*own, *([self._rule_log] if self._rule_log else [])]}.values()
 
 

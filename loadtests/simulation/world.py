@@ -10,6 +10,7 @@ from enum import StrEnum
 from random import Random
 from typing import Protocol
 
+from connectors.failpoints import ACTIVATION, SANDBOX_BANK
 from connectors.kafka_cluster import KafkaAway
 from connectors.log_batch import Record
 from connectors.store.servers import StoreAway
@@ -28,6 +29,23 @@ ANSWERED = frozenset(
 INSIDE = frozenset({"after_fold", "before_commit", "activation_before_commit"})
 """Points inside a lane's transaction, which keeps the row of its shard locked."""
 
+LOG = (LOG_BEGINS, LOG_ENDS)
+TAKING = ("after_fold", "before_commit", "after_commit", *ACTIVATION)
+POINTS = {
+    "sends": LOG,
+    "claims": ("claimed",),
+    "takes": TAKING,
+    "looks and takes": TAKING,
+    "publishes": ("relay_before_publish", *LOG, "relay_after_publish", "relay_marked"),
+    "submits": ("bank_prepared", "bank_file_unnamed", "bank_file_written", *LOG, "bank_file_told", "bank_submitted"),
+    "handles": SANDBOX_BANK,
+    "receives": (*LOG, "bank_answers_published", "bank_answers_taken"),
+}
+"""What may be passed in a step."""
+
+BESIDE_STORE = frozenset(SANDBOX_BANK)
+"""Points at which nobody has a connection that could be lost."""
+
 
 class Fault(StrEnum):
     """What may happen at a point."""
@@ -35,6 +53,25 @@ class Fault(StrEnum):
     KILL = "killed"
     CUT = "cut off"
     PAUSE = "paused"
+
+
+OTHER_KINDS = (
+    "a file of the bank came twice",
+    "a zombie was refused",
+    "an answer came damaged",
+    "an answer came for another attempt",
+    "an answer came twice",
+    "evicted inside its transaction",
+    "records fetched that do not follow",
+    "the bank contradicted itself",
+)
+KINDS = tuple(
+    sorted(
+        {f"{fault} at {point}" for points in POINTS.values() for point in points for fault in Fault if not (fault is Fault.CUT and point in BESIDE_STORE)}
+        | {*OTHER_KINDS}
+    )
+)
+"""Every kind of fault that a history may have."""
 
 
 class Killed(BaseException):
@@ -52,12 +89,21 @@ class Actor(Protocol):
 
 @dataclass
 class Activity:
-    """A step that is being taken, and what is to happen in it, at the how-manieth point."""
+    """A step that is being taken, and what is to happen in it: at a named point, or at the how-manieth one."""
 
     actor: Actor
     fault: Fault | None = None
+    point: str = ""
     countdown: int = 0
     at: str = ""
+
+    def strikes(self, point: str) -> Fault | None:
+        """The fault that happens now that a point is passed."""
+        self.countdown -= 1
+        if self.fault is None or (self.fault is Fault.CUT and point in BESIDE_STORE) or (point != self.point if self.point else self.countdown > 0):
+            return None
+        fault, self.fault = self.fault, None
+        return fault
 
 
 @dataclass
@@ -86,12 +132,9 @@ class World:
     def passes(self, point: str) -> None:
         """Somebody passes a point: what was planned for it happens."""
         activity = self.activities[-1] if self.activities else None
-        if activity is None or activity.fault is None or self.healing:
+        fault = activity.strikes(point) if activity is not None and not self.healing else None
+        if activity is None or fault is None:
             return
-        activity.countdown -= 1
-        if activity.countdown > 0:
-            return
-        fault, activity.fault = activity.fault, None
         self.faults[f"{fault.value} at {point}"] += 1
         self.say(f"{activity.actor.name} is {fault.value} at {point}")
         if fault is Fault.KILL:
