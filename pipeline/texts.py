@@ -95,9 +95,12 @@ class Language:
         return self._plain(format_decimal(exact, locale=self._forms, decimal_quantization=False)) if exact else str(value)
 
     def percent(self, value: Fraction) -> str:
-        """A share of one in percent."""
+        """A share of one in percent; where no decimals say it, as the fraction that it is, with the nearest hundredth of a percent."""
         exact = decimal(value)
-        return self._plain(format_percent(exact, locale=self._forms, decimal_quantization=False)) if exact else str(value)
+        if exact:
+            return self._plain(format_percent(exact, locale=self._forms, decimal_quantization=False))
+        nearest = decimal(Fraction(round(value * 10_000), 10_000))
+        return self.tell(message("{share} (about {percent})"), share=str(value), percent=self._plain(format_percent(nearest, "#,##0.00%", locale=self._forms)))
 
     def money(self, minor: Fraction | int, currency: str, per: str = "") -> str:
         """Minor units as an amount; where they are no whole number, with as many decimals as it takes, or, if no decimals say it, the nearest."""

@@ -97,6 +97,7 @@ def test_values_are_written_as_people_of_the_language_write_them():
     assert DANISH.money(82_810_000, "DKK", "year") == "828.100,00 kr. om året"
     assert (ENGLISH.money(268_850, "DKK"), ENGLISH.money(1_000_000, "KRW")) == ("2,688.50 DKK", "1,000,000 KRW")
     assert (DANISH.percent(Fraction(51, 2000)), ENGLISH.percent(Fraction(51, 2000))) == ("2,55 %", "2.55%")
+    assert (DANISH.percent(Fraction(12, 365)), ENGLISH.percent(Fraction(2, 3))) == ("12/365 (ca. 3,29%)", "2/3 (about 66.67%)")
     assert (DANISH.day(18_993), ENGLISH.day(18_993)) == ("1. januar 2022", "1 January 2022")
     assert (DANISH.period("quarter", 18_993, "2022-Q1"), ENGLISH.period("quarter", 18_993, "2022-Q1")) == ("1. kvartal 2022", "1st quarter 2022")
     assert (DANISH.yes_no(True), DANISH.unknown()) == ("ja", "ikke oplyst")

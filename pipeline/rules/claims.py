@@ -80,7 +80,7 @@ class Claims:
         return bound
 
     def _where(self, path: Path, claim: document.Claim) -> Term | None:
-        term = None if claim.where is None else self.defined.expression((*path, "where"), claim.where)
+        term = None if claim.where is None else self.defined.expression((*path, "where"), claim.where, amounts_in=self.defined.currency)
         if term is not None and term.kind != Kind("yes_no"):
             self.defined.bad((*path, "where"), f"where is yes or no, {claim.where!r} is {term.kind}")
         return term

@@ -9,6 +9,7 @@ from datetime import date
 from fractions import Fraction
 
 from pipeline.facts import day
+from pipeline.money import minor_digits
 from pipeline.problems import suggestion
 
 from . import terms
@@ -52,8 +53,11 @@ class BadExpression(Refused):
         super().__init__(message, mend)
 
 
-def parse_expression(text: str, names: Mapping[str, Term], period: str = "once") -> Term:
-    """The typed term of `text`, whose names stand for the terms of `names`, in a benefit per `period`; BadExpression locates the first mistake."""
+def parse_expression(text: str, names: Mapping[str, Term], period: str = "once", amounts_in: str = "") -> Term:
+    """The typed term of `text`, whose names stand for the terms of `names`, in a benefit per `period`; BadExpression locates the first mistake.
+
+    Where a currency is given in `amounts_in`, a written number that is compared with money is an amount of it.
+    """
     if len(text) > MAX_CHARACTERS:
         raise BadExpression(f"the expression has {len(text)} characters, the limit is {MAX_CHARACTERS}", "Split it into steps.", 0)
     try:
@@ -67,7 +71,7 @@ def parse_expression(text: str, names: Mapping[str, Term], period: str = "once")
     nodes = sum(isinstance(node, ast.expr) for node in ast.walk(tree))
     if nodes > MAX_NODES or _depth(tree) > MAX_DEPTH:
         raise BadExpression(f"the expression is too large ({nodes} parts, the limit is {MAX_NODES}; depth limit {MAX_DEPTH})", "Split it into steps.", 0)
-    return _Reader(text, names, period).term(tree)
+    return _Reader(text, names, period, amounts_in).term(tree)
 
 
 def _depth(node: ast.AST) -> int:
@@ -79,8 +83,8 @@ def _depth(node: ast.AST) -> int:
 
 
 class _Reader:
-    def __init__(self, text: str, names: Mapping[str, Term], period: str) -> None:
-        self.text, self.names, self.period = text, names, period
+    def __init__(self, text: str, names: Mapping[str, Term], period: str, amounts_in: str) -> None:
+        self.text, self.names, self.period, self.amounts_in = text, names, period, amounts_in
 
     def term(self, node: ast.expr) -> Term:
         read = getattr(self, "_" + type(node).__name__.lower(), None)
@@ -171,12 +175,22 @@ class _Reader:
                 parts.append(self._member(left, right, isinstance(op, ast.NotIn)))
             elif type(op) in _COMPARE:
                 one, other = self.term(left), self.term(right)
+                one, other = self._amount(one, other), self._amount(other, one)
                 self._known_choice(node, one, other)
                 parts.append(terms.compare(_COMPARE[type(op)], one, other, self._source(node)))
             else:
                 raise self._bad(node, f"{self._source(node)!r} is not allowed in an expression", "Compare with == != < <= > >= in.")
             left = right
         return parts[0] if len(parts) == 1 else terms.logical("and", parts, self._source(node))
+
+    def _amount(self, written: Term, other: Term) -> Term:
+        """A written number beside money as an amount, where amounts may be written."""
+        if not self.amounts_in or not written.literal or other.kind.type != "money" or other.literal:
+            return written
+        minor = written.low * 10 ** minor_digits(self.amounts_in)
+        if minor.denominator != 1:
+            raise Refused(f"{written} has more decimals than {self.amounts_in} has", "Write whole minor units.")
+        return terms.constant(minor, other.kind, written.text)
 
     def _known_choice(self, node: ast.expr, one: Term, other: Term) -> None:
         for fact, written in ((one, other), (other, one)):

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .rule import Key
 
 MAX_ROWS = 128
+MOST_NAMED = 3
+"""How many of the regions that no row covers are named."""
 NAMED = ("text", "yes_no", "ratio")
 """The types whose values have names; of a step there is none."""
 
@@ -110,7 +112,7 @@ class Grid:
         return []
 
     def gap(self, bounds: Mapping[str, tuple[int, int]]) -> tuple[str, str] | None:
-        """The message about a region within `bounds` that no row covers, and what to do about it."""
+        """The message about the regions within `bounds` that no row covers, and what to do about them."""
         whole = tuple(bounds.get(axis.name, axis.bounds) if axis.type not in NAMED else axis.bounds for axis in self.axes)
         try:
             rest = regions.without([whole], [box for row in self.rows for box in row]) if all(low <= high for low, high in whole) else []
@@ -120,7 +122,10 @@ class Grid:
             return None
         steps = [axis.name for axis, span in zip(self.axes, rest[0], strict=True) if axis.type == "step" and span != axis.bounds]
         never = f" Where {steps[0]} is never so, say floor and cap in its step." if steps else ""
-        return f"no row holds where {self._region(rest[0])}", f"Add a row, or a condition that keeps those out.{never}"
+        regions_named = [self._region(box) for box in rest[:MOST_NAMED]]
+        further = f"; and {len(rest) - MOST_NAMED} more" if len(rest) > MOST_NAMED else ""
+        rows = "Add a row" if len(rest) == 1 else "Add rows"
+        return f"no row holds where {'; nor where '.join(regions_named)}{further}", f"{rows}, or a condition that keeps those out.{never}"
 
     def _region(self, box: Box) -> str:
         """A box in words, with an example."""

@@ -30,9 +30,9 @@ class Steps(Definitions):
     pairs = 0
     boxes = 0
 
-    def expression(self, path: Path, text: str, of_member: bool = False) -> Term | None:
+    def expression(self, path: Path, text: str, of_member: bool = False, amounts_in: str = "") -> Term | None:
         try:
-            return parse_expression(text.strip(), self.member_names if of_member else self.names, self.doc.decides.period)
+            return parse_expression(text.strip(), self.member_names if of_member else self.names, self.doc.decides.period, amounts_in)
         except BadExpression as bad:
             if not bad.silent:
                 self.bad(path, *self._elsewhere(bad, of_member), offset=bad.offset + len(text) - len(text.lstrip()))

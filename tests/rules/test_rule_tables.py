@@ -91,6 +91,21 @@ def test_a_table_looks_at_steps_to_the_last_part():
     assert [row(rule, cents, 1, None, None)["amount_minor"] for cents in (19_999, 20_000)] == [100, 200]
 
 
+def test_the_regions_that_no_row_holds_are_named_up_to_three():
+    def told(*incomes: str) -> str:
+        rows = ", ".join(f"{{when: {{income: {income}}}, gives: 1}}" for income in incomes)
+        with pytest.raises(Malformed) as refused:
+            rule_of(f"{{type: money, hit: only_one, rows: [{rows}]}}")
+        return str(refused.value.problems[0])
+
+    two = told("..<2", "3..<4", "5..")
+    assert "no row holds where income is 2.00 to 2.99, for example income 2.00; nor where income is 4.00 to 4.99, for example income 4.00 (" in two
+    assert "Add rows, or a condition that keeps those out." in two
+    five = told("..<2", "3..<4", "5..<6", "7..<8", "9..<10", "11..")
+    assert five.count("where income is") == 3
+    assert "for example income 6.00; and 2 more (" in five
+
+
 def test_a_table_of_a_hundred_rows_decides():
     rows = ", ".join(f"{{when: {{income: {100 * index}..<{100 * index + 100}}}, gives: {index}}}" for index in range(100))
     rule = rule_of(f"{{type: money, hit: first, rows: [{rows}, {{gives: 1_000}}]}}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,12 +59,16 @@ def income_facts(rule: Rule) -> list[str]:
     return [fact.name for fact in rule.facts if fact.type == "money"]
 
 
-def cliffs(rule: Rule, of: str, given: Mapping[str, Value], timeout_s: int) -> Cliffs:
-    """The cliffs along the income `of`, of people with the facts `given`; every other fact may be anything that is known."""
+def cliffs(rule: Rule, of: str, given: Mapping[str, Value], timeout_s: int, on_stretch: Callable[[int, int], object] = lambda done, whole: None) -> Cliffs:
+    """The cliffs along the income `of`, of people with the facts `given`; every other fact may be anything that is known.
+
+    `on_stretch` hears of how many of the stretches of time are done, and how many there are.
+    """
     found: list[Cliff] = []
     complete, undecided = True, []
     parts = stretches(rule)
-    for stretch in parts:
+    for number, stretch in enumerate(parts):
+        on_stretch(number, len(parts))
         here, all_of_them, decided = _in_stretch(rule, stretch, of, given, max(1, timeout_s * 1_000 // len(parts)))
         found += here
         complete = complete and all_of_them

@@ -8,15 +8,13 @@ import msgspec
 import typer
 
 from connectors.registries import load_registries
-from connectors.rule_files import read_rule
 from pipeline.problems import Malformed, Problem, suggestion
 from pipeline.rules import Rule
 from pipeline.rules.proof import FAILS, NOT_DECIDED, PROVED, TIMEOUT_S, Finding, hold, solver_installed
 from pipeline.rules.values import read_fact
 from streams.commands.speaking import note, progress_bar, say
 
-from .pointing import fields, pointed
-from .reading import SHIPPED_REGISTRIES, Document, Documents, Json, Registries, answer, files_of, read, told
+from .reading import SHIPPED_REGISTRIES, Document, Documents, Json, Registries, answer, answer_each, files_of, read, read_each, told
 
 Timeout = Annotated[int, typer.Option("--timeout", metavar="SECONDS", min=1, max=3_600, help="How long each question may take.")]
 People = Annotated[bool, typer.Option("--people", help="Find a person for every way in which they decide differently, or prove that they do not.")]
@@ -30,28 +28,17 @@ def prove(rules: Documents, timeout: Timeout = TIMEOUT_S, registries: Registries
     2 where a document is wrong.
     """
     found: list[dict[str, Any]] = []
-    worst = 0
     with told():
         known, paths = load_registries(registries), files_of(rules)
         _need_solver("prove")
-    for path in paths:
-        try:
-            loaded = read_rule(path, known)
-        except Malformed as malformed:
-            worst = 2
-            found.append({"file": str(path), "ok": False, "problems": [fields(problem) for problem in malformed.problems]})
-            if not as_json:
-                note("\n".join(map(pointed, malformed.problems)))
-            continue
+    for path, loaded in read_each(paths, known, found, as_json):
         findings = _proved(loaded, timeout)
-        worst = max(worst, not hold(findings))
         listed = [msgspec.to_builtins(finding) for finding in findings]
         found.append({"file": str(path), "ok": hold(findings), "benefit": loaded.benefit, "hash": loaded.hash, "findings": listed})
         if not as_json:
             lines = [str(finding) for finding in findings if finding.what == "claim" or finding.outcome != PROVED]
             say("\n".join([str(path)] * (len(paths) > 1) + [*lines, _summary(findings)]))
-    answer(as_json, {"ok": not worst, "documents": found}, "")
-    raise typer.Exit(worst)
+    answer_each(as_json, found)
 
 
 def _proved(rule: Rule, timeout_s: int) -> list[Finding]:
@@ -118,7 +105,8 @@ def cliffs(
         income, facts = _asked(loaded, of, given or [])
     from pipeline.rules.proof.cliffs import cliffs as found_cliffs
 
-    found = found_cliffs(loaded, income, facts, timeout)
+    with progress_bar(f"cliffs of {income}", unit="stretches of time") as shown:
+        found = found_cliffs(loaded, income, facts, timeout, shown)
     lines = [str(cliff) for cliff in found.found]
     if found.complete:
         lines.append("no other cliff" if lines else f"no cliff: one more unit of {income} never costs more than it brings")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import polars as pl
 import typer
@@ -14,11 +14,14 @@ import typer
 from connectors.registries import load_registries
 from connectors.rule_files import read_rule
 from pipeline.problems import Malformed, Problem
+from pipeline.registry import Registries as Known
 from pipeline.rules import Period, Rule
 from pipeline.rules.periods import period_for
 from pipeline.rules.tables import MoneyColumn, fact_table, members_of, money_columns
 from streams.commands.speaking import note, say
 from streams.shipped import SHIPPED
+
+from .pointing import fields, pointed
 
 Document = Annotated[Path, typer.Argument(metavar="RULE.yaml", help="A rule document.")]
 Documents = Annotated[list[Path], typer.Argument(metavar="RULE|FOLDER...", help="Rule documents, or folders of them.")]
@@ -63,6 +66,24 @@ def _of_a_registry(path: Path) -> bool:
 
 def read(path: Path, registries: Path) -> Rule:
     return read_rule(path, load_registries(registries))
+
+
+def read_each(paths: Iterable[Path], registries: Known, found: list[dict[str, Any]], as_json: bool) -> Iterator[tuple[Path, Rule]]:
+    """The rules of several documents; the problems of those that are none are told, and added to what was `found` of the documents."""
+    for path in paths:
+        try:
+            yield path, read_rule(path, registries)
+        except Malformed as malformed:
+            found.append({"file": str(path), "ok": False, "problems": [fields(problem) for problem in malformed.problems]})
+            if not as_json:
+                note("\n".join(map(pointed, malformed.problems)))
+
+
+def answer_each(as_json: bool, found: list[dict[str, Any]]) -> NoReturn:
+    """Ends a command about several documents: exit code 2 where one is wrong, 1 where one is not well."""
+    well = all(entry["ok"] for entry in found)
+    answer(as_json, {"ok": well, "documents": found}, "")
+    raise typer.Exit(0 if well else 2 if any("problems" in entry for entry in found) else 1)
 
 
 def read_facts(rule: Rule, path: Path, period: Period | None = None, members: Path | None = None) -> tuple[pl.DataFrame, list[MoneyColumn]]:

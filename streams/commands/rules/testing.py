@@ -10,15 +10,13 @@ import typer
 
 from connectors.registries import load_registries
 from connectors.rule_files import read_rule, read_text
-from pipeline.problems import Malformed
 from pipeline.registry import Registries as Known
 from pipeline.rules import Rule, TestResult, run_tests
 from pipeline.rules.proof import NO_SOLVER, solver_installed
 from streams.commands.speaking import note, progress_bar, say
 from streams.shipped import SHIPPED
 
-from .pointing import fields, pointed
-from .reading import SHIPPED_REGISTRIES, Json, Registries, answer, files_of, told
+from .reading import SHIPPED_REGISTRIES, Json, Registries, answer, answer_each, files_of, read_each, told
 
 Tested = Annotated[list[Path] | None, typer.Argument(metavar="[RULE|FOLDER]...", help="Rule documents, or folders of them; else those that ship.")]
 Covered = Annotated[bool, typer.Option("--coverage", help="Also name what no test reaches. Exit code 1 below all branches.")]
@@ -32,25 +30,14 @@ def run_own_tests(rules: Tested = None, registries: Registries = SHIPPED_REGISTR
     not reached; boundary days are named, and do not count.
     """
     found: list[dict[str, Any]] = []
-    worst = 0
     with told():
         known, paths = load_registries(registries), files_of(rules or [SHIPPED / "benefits"])
-    for path in paths:
-        try:
-            rule = read_rule(path, known)
-        except Malformed as malformed:
-            worst = 2
-            found.append({"file": str(path), "ok": False, "problems": [fields(problem) for problem in malformed.problems]})
-            if not as_json:
-                note("\n".join(map(pointed, malformed.problems)))
-            continue
+    for path, rule in read_each(paths, known, found, as_json):
         entry, text = _tested(path, rule, coverage, titled=len(paths) > 1)
         found.append(entry)
-        worst = max(worst, not entry["ok"])
         if not as_json:
             say(text)
-    answer(as_json, {"ok": not worst, "documents": found}, "")
-    raise typer.Exit(worst)
+    answer_each(as_json, found)
 
 
 def _tested(path: Path, rule: Rule, coverage: bool, titled: bool) -> tuple[dict[str, Any], str]:
