@@ -55,7 +55,14 @@ DEAD_LETTERS = (
 )
 """In the replay of a dead letter: it is written down, its record is in the log."""
 
-NAMES = RUNNER + SANDBOX_BANK + ACTIVATION + DEAD_LETTERS
+RESHARDING = (
+    "shards_divided",
+    "server_divided",
+    "topics_grown",
+)
+"""In the division of shards: within a server's transaction, after it, and when the log has its new partitions."""
+
+NAMES = RUNNER + SANDBOX_BANK + ACTIVATION + DEAD_LETTERS + RESHARDING
 """Every point there is."""
 
 VARIABLE = "PAYOUT_FAILPOINT"

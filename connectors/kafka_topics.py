@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .kafka_cluster import Cluster, answering
+from .kafka_cluster import Cluster, KafkaAway, answering
 
 MESSAGE_BYTES = 16 * 1024 * 1024
 """The largest batch that a topic takes."""
+
+GROW_TIMEOUT_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,19 @@ class Topics:
                 self._admin.wait_for_topics(missing, timeout_ms=15_000)
         return missing
 
+    def grow(self, topics: Sequence[str], partitions: int) -> list[str]:
+        """Gives topics that have fewer partitions so many, and gives their names. What is in them stays where it is."""
+        with answering(self._cluster):
+            short = [entry["name"] for entry in self._admin.describe_topics(list(topics)) if len(entry["partitions"]) < partitions]
+            if short:
+                self._admin.create_partitions(dict.fromkeys(short, partitions), timeout_ms=15_000)
+                deadline = time.monotonic() + GROW_TIMEOUT_S
+                while any(len(entry["partitions"]) < partitions for entry in self._admin.describe_topics(short)):
+                    if time.monotonic() > deadline:
+                        raise KafkaAway(f"the new partitions of {', '.join(short)} were not there within {GROW_TIMEOUT_S} s: do it again")
+                    time.sleep(0.1)
+        return short
+
     def differences(self, topics: Sequence[str], shape: TopicShape) -> list[Difference]:
         """Everything about the topics that is not as it must be."""
         with answering(self._cluster):
@@ -115,7 +131,7 @@ class Topics:
 def _layout(topic: str, partitions: Sequence[Any], shape: TopicShape) -> list[Difference]:
     found = []
     if len(partitions) != shape.partitions:
-        mend = "One partition belongs to each shard, and keys do not move: make a new topic, and replay into it."
+        mend = "One partition belongs to each shard: `payout store reshard` changes both."
         found.append(Difference(topic, "the number of partitions", str(len(partitions)), str(shape.partitions), mend))
     copies = {len(partition["replica_nodes"]) for partition in partitions}
     if copies - {shape.replication_factor}:

@@ -37,6 +37,7 @@ __all__ = [
     "Record",
     "Repair",
     "create_topic",
+    "extend_topic",
     "partition_count",
 ]
 
@@ -83,6 +84,12 @@ def create_topic(directory: Path, topic: str, partitions: int) -> None:
     known = partition_count(directory, topic)
     if known != partitions or partitions < 1:
         raise Malformed([Problem("partitions", f"the topic {topic!r} cannot have {partitions} partitions.", f"It has {known}." if known else "")])
+
+
+def extend_topic(directory: Path, topic: str, partitions: int) -> None:
+    """Gives a topic more partitions; those that it has keep their records."""
+    for partition in range(partition_count(directory, topic), partitions):
+        (directory / topic_name(topic) / str(partition)).mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def partition_count(directory: Path, topic: str) -> int:

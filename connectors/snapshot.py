@@ -23,6 +23,7 @@ import polars as pl
 from psycopg import Connection, IsolationLevel
 
 from connectors.store import proof
+from connectors.store.connecting import Use
 from connectors.store.servers import Row, Store, away, connect
 from pipeline.accounts import AccountPolicy
 from pipeline.facts import day, decode_history, encode_history
@@ -124,7 +125,7 @@ def _named(partial: Path, final: Path) -> Snapshot:
 
 
 def _reading(url: str) -> Connection[Row]:
-    connection = connect(url, "payout snapshot")
+    connection = connect(url, "payout snapshot", use=Use.READ)
     connection.isolation_level, connection.read_only, connection.autocommit = IsolationLevel.REPEATABLE_READ, True, False
     return connection
 

@@ -23,8 +23,8 @@ class Money(msgspec.Struct, frozen=True, gc=False):
 class ReleasedOrder(msgspec.Struct, frozen=True, gc=False):
     """A message of `payment.orders`: an order that may leave, with the account it goes to.
 
-    `release_seq` is gapless per shard: whoever has handled n ignores what comes again with n or less. `account` is the text
-    form of `pipeline.accounts`.
+    `release_seq` is gapless per shard: whoever has handled n ignores what comes again with n or less. Where shards were divided it goes on
+    with a higher number. `account` is the text form of `pipeline.accounts`.
     """
 
     release_seq: int

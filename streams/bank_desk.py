@@ -224,9 +224,8 @@ class BankDesk:
     def _orders_in(self, message_id: str) -> dict[str, ReleasedOrder]:
         """The orders of a submission by their end-to-end ids, whichever server has it; none where nobody knows it."""
         for connection in self._servers:
-            submission = outbox.submission(connection, message_id)
-            if submission is not None:
-                return {f"{order.order}-{order.attempt}": order for order in self._orders_of(submission, connection)}
+            if parts := outbox.parts_of(connection, message_id):
+                return {f"{order.order}-{order.attempt}": order for part in parts for order in self._orders_of(part, connection)}
         return {}
 
     def _count(self, said: Sequence[tuple[ReleasedOrder, str, str]]) -> None:

@@ -11,6 +11,7 @@ from connectors.embedded_postgres import EmbeddedPostgres
 from connectors.event_feed import append_by_key
 from connectors.log_batch import Record
 from connectors.segment_log import LogWriter, create_topic
+from connectors.store import proof
 from connectors.store.servers import Store, connect
 from pipeline.observing import Silent
 from pipeline.sharding import astray, partition_of
@@ -57,8 +58,8 @@ def replayed(installation: Installation, *, shards: int | None = None, seed: int
             for topic in all_topics(installation.registries):
                 create_topic(replica.log_directory, topic, other)
             with LogWriter(replica.log_directory, fsync="close") as writer, reading(installation) as log:
-                for topic, shard, records in _shuffled(installation, log, random.Random(seed), chunk):
-                    strays = astray((key for key, _ in records), shard, installation.store.shards)
+                for topic, shard, shards_then, records in _shuffled(installation, log, random.Random(seed), chunk):
+                    strays = astray((key for key, _ in records), shard, shards_then)
                     append_by_key(writer, topic, other, [record for index, record in enumerate(records) if index not in strays])
                     _append_astray(writer, topic, other, [records[index] for index in sorted(strays)])
             lanes = Lanes(replica, lambda today: installation.standing_rules(replica.store, today), range(other), Silent())
@@ -79,15 +80,19 @@ def _append_astray(writer: LogWriter, topic: str, shards: int, records: list[Rec
         writer.append(topic, (partition_of(key, shards) + 1) % shards, [(key, value)])
 
 
-def _shuffled(installation: Installation, log: Reading, chance: random.Random, chunk: int) -> Iterator[tuple[str, int, list[Record]]]:
-    """Every registry record up to the committed positions, in chunks whose order is shuffled."""
+def _shuffled(installation: Installation, log: Reading, chance: random.Random, chunk: int) -> Iterator[tuple[str, int, int, list[Record]]]:
+    """Every registry record up to the committed positions, with the number of shards for which it was put, in chunks whose order is shuffled."""
     told = registry_topics(installation.registries)
-    pieces: list[tuple[str, int, int, int]] = []
-    for (topic, shard), end in installation.positions().items():
-        if topic in told:
-            pieces += [(topic, shard, first, min(chunk, end - first)) for first in range(0, end, chunk)]
+    divided = {place: ends for connection in installation.store.servers("payout replay") for place, ends in proof.divisions(connection).items()}
+    pieces: list[tuple[str, int, int, int, int]] = []
+    for (topic, shard), position in installation.positions().items():
+        begin = 0
+        for end, shards in [*divided.get((topic, shard), ()), (position, installation.store.shards)]:
+            if topic in told:
+                pieces += [(topic, shard, shards, first, min(chunk, end - first)) for first in range(begin, end, chunk)]
+            begin = end
     chance.shuffle(pieces)
-    for topic, shard, first, count in pieces:
+    for topic, shard, shards, first, count in pieces:
         records: list[Record] = []
         while len(records) < count:
             frame = log.read(topic, shard, first + len(records), count - len(records))
@@ -95,4 +100,4 @@ def _shuffled(installation: Installation, log: Reading, chance: random.Random, c
                 raise BeginningGone(f"{topic} shard {shard} ends at {first + len(records):,}, before the position {first + count:,}: records are missing")
             records += zip(frame.keys, frame.values, strict=True)
         chance.shuffle(records)
-        yield topic, shard, records
+        yield topic, shard, shards, records

@@ -75,8 +75,9 @@ def released(connection: Connection[Row], shard: int, after: int, limit: int, la
 
 @away()
 def submitted_to(connection: Connection[Row], shard: int) -> int:
-    """The last outbox number that a submission covers."""
-    row = connection.execute("SELECT coalesce(max(last_seq), 0) FROM submission WHERE shard = %s", (shard,)).fetchone()
+    """The last outbox number that a submission covers; where there is none, the one after which the numbers begin."""
+    query = "SELECT coalesce((SELECT max(last_seq) FROM submission WHERE shard = %s), (SELECT release_base FROM lane WHERE shard = %s), 0)"
+    row = connection.execute(query, (shard, shard)).fetchone()
     return int(str(row[0])) if row else 0
 
 
@@ -113,10 +114,10 @@ def set_written(connection: Connection[Row], message_id: str) -> None:
 
 
 @away()
-def submission(connection: Connection[Row], message_id: str) -> Submission | None:
-    """The submission of a message id."""
-    row = connection.execute(f"SELECT {_SUBMISSION} FROM submission WHERE message_id = %s".encode(), (message_id,)).fetchone()
-    return Submission(*row) if row else None  # type: ignore[arg-type]
+def parts_of(connection: Connection[Row], message_id: str) -> list[Submission]:
+    """The submission of a message id, or its parts where its orders were of one shard once and are of several now."""
+    query = f"SELECT {_SUBMISSION} FROM submission WHERE message_id = %s OR starts_with(message_id, %s) ORDER BY shard"
+    return [Submission(*row) for row in connection.execute(query.encode(), (message_id, f"{message_id}/"))]  # type: ignore[arg-type]
 
 
 @away()

@@ -180,12 +180,12 @@ INVARIANTS = (
         "released orders are numbered without gap, each in exactly one submission once submitted",
         "SELECT count(*) FROM payment_order WHERE release_seq > 0",
         """
-        SELECT format('shard %s: %s released orders, last number %s, lane gave %s, relayed to %s', l.shard, coalesce(o.n, 0), coalesce(o.last, 0),
-            l.release_seq, r.relayed_seq)
+        SELECT format('shard %s: %s released orders, last number %s, lane gave %s after %s, relayed to %s', l.shard, coalesce(o.n, 0),
+            coalesce(o.last, l.release_base), l.release_seq, l.release_base, r.relayed_seq)
         FROM lane AS l JOIN relay AS r USING (shard) LEFT JOIN (
             SELECT shard, count(*) AS n, max(release_seq) AS last FROM payment_order WHERE release_seq > 0 GROUP BY shard
         ) AS o USING (shard)
-        WHERE coalesce(o.n, 0) <> l.release_seq OR coalesce(o.last, 0) <> l.release_seq OR r.relayed_seq > l.release_seq
+        WHERE coalesce(o.n, 0) <> l.release_seq - l.release_base OR coalesce(o.last, l.release_base) <> l.release_seq OR r.relayed_seq > l.release_seq
         UNION ALL
         SELECT format('submission %s: %s orders of %s, the store has %s of %s', s.message_id, s.orders, s.amount_minor, count(o.*),
             coalesce(sum(o.amount_minor), 0))
@@ -263,6 +263,14 @@ def order_keys(connection: Connection[Row]) -> Iterator[tuple[bytes, bytes, str,
 def positions(connection: Connection[Row]) -> dict[tuple[str, int], int]:
     """The next offset of every topic and shard."""
     return {(str(topic), int(str(shard))): int(str(offset)) for topic, shard, offset in connection.execute("SELECT topic, shard, next_offset FROM position")}
+
+
+def divisions(connection: Connection[Row]) -> dict[tuple[str, int], list[tuple[int, int]]]:
+    """How many shards there were while the records of a topic and shard were put, as [(before this offset, shards)], where they were divided since."""
+    found: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for topic, shard, end, shards in connection.execute("SELECT topic, shard, end_offset, shards FROM division ORDER BY end_offset"):
+        found.setdefault((str(topic), int(str(shard))), []).append((int(str(end)), int(str(shards))))
+    return found
 
 
 def documents(connection: Connection[Row]) -> dict[int, str]:

@@ -266,7 +266,7 @@ class Queries:
 
     def outbox_pending(self) -> int:
         """Released orders that no submission covers yet."""
-        last = select(func.coalesce(func.max(Submission.last_seq), 0)).where(Submission.shard == Lane.shard).scalar_subquery()
+        last = select(func.coalesce(func.max(Submission.last_seq), Lane.release_base)).where(Submission.shard == Lane.shard).scalar_subquery()
         return sum(int(count) for count in self._all(select(func.coalesce(func.sum(Lane.release_seq - last), 0)).select_from(Lane)))
 
     def relayed(self) -> dict[int, int]:

@@ -133,3 +133,8 @@ def connected(connection: psycopg.Connection[Row]) -> list[str]:
         " AND application_name LIKE 'payout %' AND application_name NOT LIKE 'payout migrate%' ORDER BY 1"
     )
     return [str(name) for (name,) in rows]
+
+
+def at_work(connection: psycopg.Connection[Row]) -> list[str]:
+    """Those of the connected programs that move a subject's rows or money: lanes, relays and bank desks."""
+    return [name for name in connected(connection) if name.startswith(("payout lanes", "payout relay", "payout bank"))]

@@ -40,7 +40,7 @@ class SchemaVersion(SQLModel, table=True):
 
 
 class Lane(SQLModel, table=True):
-    """A shard: who writes it, and the last outbox number given."""
+    """A shard: who writes it, the last outbox number given, and the one after which they begin."""
 
     __tablename__ = "lane"
     shard: int = _column(SmallInteger, key=True)
@@ -50,6 +50,7 @@ class Lane(SQLModel, table=True):
     work_no: int = _column(BigInteger)
     claimed_at: datetime | None = _column(INSTANT, nullable=True)
     share_seq: int = _column(BigInteger)
+    release_base: int = _column(BigInteger)
 
 
 class Position(SQLModel, table=True):
@@ -59,6 +60,16 @@ class Position(SQLModel, table=True):
     topic: str = _column(CODE, key=True)
     shard: int = _column(SmallInteger, key=True)
     next_offset: int = _column(BigInteger)
+
+
+class Division(SQLModel, table=True):
+    """How many shards there were while the records before an offset were put."""
+
+    __tablename__ = "division"
+    topic: str = _column(CODE, key=True)
+    shard: int = _column(SmallInteger, key=True)
+    end_offset: int = _column(BigInteger, key=True)
+    shards: int = _column(Integer)
 
 
 class Frame(SQLModel, table=True):

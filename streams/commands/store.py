@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from .opening import settings_of, working
-from .speaking import AsJson, note, say, say_json, say_table
+from .speaking import AsJson, note, progress_bar, say, say_json, say_table
 
 if TYPE_CHECKING:
     from streams.settings import Settings
@@ -66,6 +66,37 @@ def check(context: typer.Context, as_json: AsJson = False) -> None:
         raise typer.Exit(1)
     if not as_json:
         say(f"the store is well: {store.shards} shards on {len(urls)} server{'s' if len(urls) > 1 else ''}")
+
+
+@app.command()
+def reshard(
+    context: typer.Context,
+    shards: Annotated[int, typer.Argument(min=2, max=1024, help="How many there shall be: a multiple of how many there are.")],
+    as_json: AsJson = False,
+) -> None:
+    """Gives a stopped installation more shards, and its topics as many partitions. Interrupted, it goes on where it was; exit code 1 if the proof fails."""
+    from connectors.registries import load_registries
+    from streams import logs
+    from streams.reshard import reshard as divide
+
+    given = settings_of(context)
+    logs.configure("error", given.log_format, given.home)
+    with _urls(given) as urls, progress_bar("shards", unit="steps") as bar:
+        done = divide(given, load_registries(given.registries), urls, shards, lambda step: bar(0, None, step))
+    if as_json:
+        say_json({"ok": done.audit.ok, "before": done.before, "after": done.after, "moved": done.moved, "digest": done.audit.digest})
+    else:
+        say(f"{done.before} shards have become {done.after}; {done.moved:,} subjects have moved" if done.moved else f"there are {done.after} shards")
+        for check in done.audit.checks:
+            if not check.ok:
+                say(f"BROKEN  {check.id}: {check.name}: {'; '.join(check.examples)}")
+        if given.shards != done.after:
+            note(f"payout: set shards = {done.after} (PAYOUT_SHARDS) wherever it is set")
+        note(
+            "payout: every invariant holds, and what is known and owed is what it was" if done.audit.ok else "payout: start nothing before somebody has looked"
+        )
+    if not done.audit.ok:
+        raise typer.Exit(1)
 
 
 def settings(context: typer.Context, as_json: AsJson = False) -> None:
