@@ -406,6 +406,20 @@ def test_a_migration_that_shuts_programs_out_waits_until_they_are_stopped(tale: 
         assert schema.migrate(connection, "here", breaking) == [now + 1]
 
 
+def test_a_migration_gives_way_to_who_reads_for_long_and_names_them_so_that_nobody_waits_behind_it(tale: Tale):
+    story, now = tale(), schema.needed()
+    step = (schema.migration(now + 1, f"-- compatible with {now}\nALTER TABLE payment_order ADD COLUMN note text"),)
+    with story.connection() as connection, connect(story.urls[0], "payout audit") as reader:
+        with reader.transaction():
+            reader.execute("SELECT FROM payment_order")
+            with pytest.raises(StoreError, match=r"waited 0\.2 s for a table and gave way, nothing is changed; payout audit had a transaction open"):
+                schema.migrate(connection, "here", step, lock_s=0.2)
+            assert schema.schema_version(connection) == now
+            story.hears(person("ann"))
+        assert schema.migrate(connection, "here", step) == [now + 1]
+    assert [order.subject for order in story.orders()] == ["ann"]
+
+
 def test_every_migration_of_today_says_with_which_older_programs_it_goes():
     for step in schema.migrations():
         if step.version > 5:

@@ -19,6 +19,9 @@ Row = tuple[object, ...]
 LOCK = 7261001
 """The advisory lock of whoever migrates."""
 
+LOCK_S = 5.0
+"""How long a migration waits for a table: whoever works with it waits behind the migration."""
+
 _COMPATIBLE = re.compile(r"-- compatible with (\d+)\b")
 
 
@@ -86,14 +89,28 @@ def _oldest_program(connection: psycopg.Connection[Row], program: int) -> int:
 
 
 def migrate(
-    connection: psycopg.Connection[Row], place: str, steps: tuple[Migration, ...] | None = None, waiting: Callable[[], None] = lambda: None
+    connection: psycopg.Connection[Row],
+    place: str,
+    steps: tuple[Migration, ...] | None = None,
+    waiting: Callable[[], None] = lambda: None,
+    lock_s: float = LOCK_S,
 ) -> list[int]:
     """Brings one server to the last of the steps (this program's), all or nothing; gives the versions that ran.
 
     Two may come at once: `waiting` is told to the second, who then finds nothing to do. Where a step shuts out programs that are
-    connected now, nothing is done.
+    connected now, or cannot have a table within `lock_s`, nothing is done.
     """
-    wanted = migrations() if steps is None else steps
+    try:
+        return _migrated(connection, place, migrations() if steps is None else steps, waiting, lock_s)
+    except psycopg.errors.LockNotAvailable:
+        held = ", ".join(_long_at_it(connection, lock_s))
+        raise StoreError(
+            f"{place}: a migration waited {lock_s:g} s for a table and gave way, nothing is changed; {held or 'somebody'} had a transaction open: "
+            "let it end, or end it, then migrate again"
+        ) from None
+
+
+def _migrated(connection: psycopg.Connection[Row], place: str, wanted: tuple[Migration, ...], waiting: Callable[[], None], lock_s: float) -> list[int]:
     with connection.transaction():
         taken = connection.execute("SELECT pg_try_advisory_xact_lock(%s)", (LOCK,)).fetchone()
         if not (taken and taken[0]):
@@ -105,6 +122,7 @@ def migrate(
             return []
         if have:
             _nobody_shut_out(connection, place, have, missing)
+        connection.execute("SELECT set_config('lock_timeout', %s, true)", (f"{round(lock_s * 1000)}ms",))
         connection.execute("CREATE TABLE IF NOT EXISTS schema_version (version integer PRIMARY KEY, migrated_at timestamptz NOT NULL DEFAULT now())")
         for step in missing:
             connection.execute(step.script.encode())
@@ -124,6 +142,16 @@ def _nobody_shut_out(connection: psycopg.Connection[Row], place: str, have: int,
             f"{place}: migration {breaking.version} shuts out programs of version {have}, and {', '.join(at_work)} "
             f"{'is' if len(at_work) == 1 else 'are'} connected; stop them, then migrate"
         )
+
+
+def _long_at_it(connection: psycopg.Connection[Row], lock_s: float) -> list[str]:
+    """Whose transactions have been open for so long, by the names of their connections."""
+    rows = connection.execute(
+        "SELECT DISTINCT coalesce(nullif(application_name, ''), 'a connection without a name') FROM pg_stat_activity WHERE datname = current_database()"
+        " AND pid <> pg_backend_pid() AND xact_start < now() - make_interval(secs => %s) ORDER BY 1",
+        (lock_s,),
+    )
+    return [str(name) for (name,) in rows]
 
 
 def connected(connection: psycopg.Connection[Row]) -> list[str]:
