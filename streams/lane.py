@@ -14,7 +14,7 @@ from connectors.store.frames import Claim, FrameTransaction, claim, frame_transa
 from connectors.store.rulebook import benefit_periods
 from connectors.store.servers import Connection, Row
 from pipeline.accounts import ASSIGNMENT, AccountPolicy, account_keys
-from pipeline.facts import Disposition, History, Known, day, decode_history, encode_history, join
+from pipeline.facts import Disposition, History, Known, day, decode_history, encode_history, is_only, join
 from pipeline.members import MARK, ToldAll, needs_of, own
 from pipeline.observing import EVENTS_CONSUMED, EVENTS_PROCESSED, FRAME_DURATION, FRAMES, LAST_PROGRESS, STAGE_DURATION, Observer, Recorder, report
 from pipeline.orders import PASSED, TRANSITIONS, State
@@ -33,6 +33,9 @@ log = structlog.get_logger("lane")
 Records = Sequence[tuple[bytes, bytes]]
 Holders = tuple[list[tuple[bytes, str]], list[tuple[bytes, str]]]
 """(key of an account, subject): assignments that ended, and that began."""
+
+News = tuple[str, History, History, Sequence[Known], Sequence[Disposition]]
+"""(subject, history before, history after, events that came, what became of each) of somebody of whom something new was said."""
 
 DeadLetter = tuple[int, bytes, bytes, list[dict[str, object]]]
 
@@ -141,16 +144,13 @@ class Lane:
         events, dead = self._decode(topic, transaction.first_offset, records)
         lap("decode")
         kept = transaction.histories(list(events))
-        orders.load(list(kept))
         lap("read")
         counts = dict.fromkeys(Disposition, 0)
         counts[Disposition.DEAD_LETTER] = len(dead)
         histories: dict[str, History] = {}
         added: list[tuple[str, bytes]] = []
         changed: list[tuple[str, bytes]] = []
-        standings = {period_id: standing for period_id, standing in self.standing.items() if period_id not in self._waiting}
-        asked: dict[int, list[str]] = {period_id: [] for period_id in standings}
-        holders: Holders = ([], [])
+        news: list[News] = []
         for subject in sorted(events):
             incoming, before = events[subject], kept.get(subject)
             if before is None and len(incoming) == 1 and incoming[0].type != ASSIGNMENT and not self._telling:
@@ -160,27 +160,26 @@ class Lane:
                 added.append((subject, encode_history(history)))
                 counts[Disposition.APPLIED] += 1
                 continue
+            if before is not None and len(incoming) == 1 and is_only(incoming[0], before):
+                counts[Disposition.DUPLICATE] += 1
+                continue
             history_before = decode_history(before) if before is not None else ()
             history, dispositions = join(history_before, incoming)
-            histories[subject] = history
             for disposition in dispositions:
                 counts[disposition] += 1
             if history is history_before:
-                continue
+                continue  # nothing new: nothing follows, and nothing more of them is read
+            histories[subject] = history
             (added if before is None else changed).append((subject, encode_history(history)))
-            fresh: Sequence[Known] = incoming
-            if len(incoming) > 1 or dispositions[0] is not Disposition.APPLIED:
-                fresh = self._fresh(incoming, dispositions)
-                self._note_conflicts(orders, subject, incoming, dispositions)
-            self._note(orders, holders, subject, history_before, history, fresh)
-            for period_id, standing in standings.items():
-                if before is not None and (period_id in self._undecided or standing.is_asked(subject, history_before, history, fresh)):
-                    asked[period_id].append(subject)
-            self._telling.note(subject, history_before, history)
+            news.append((subject, history_before, history, incoming, dispositions))
         lap("fold")
+        orders.load([subject for subject, _ in changed])
+        lap("read")
+        holders: Holders = ([], [])
+        asked = self._asked(orders, holders, news, {subject for subject, _ in changed})
         strangers = [subject for subject, _ in added]
         for period_id, known in asked.items():
-            for rule, subjects in standings[period_id].split(sorted((*strangers, *known)) if known else strangers):
+            for rule, subjects in self.standing[period_id].split(sorted((*strangers, *known)) if known else strangers):
                 orders.settle(rule, rule.decide([(subject, histories[subject]) for subject in subjects]))
         lap("decide")
         transaction.change_holders(*holders)
@@ -192,6 +191,22 @@ class Lane:
         if dead:
             transaction.add_dead_letters(dead)
         return counts[Disposition.APPLIED], counts[Disposition.DUPLICATE], counts[Disposition.CONFLICT], counts[Disposition.DEAD_LETTER]
+
+    def _asked(self, orders: FrameOrders, holders: Holders, news: Sequence[News], known: Collection[str]) -> dict[int, list[str]]:
+        """Follows what is new beside the rules, and gives whom of those known each period's rules are asked about again."""
+        standings = {period_id: standing for period_id, standing in self.standing.items() if period_id not in self._waiting}
+        asked: dict[int, list[str]] = {period_id: [] for period_id in standings}
+        for subject, before, after, incoming, dispositions in news:
+            fresh: Sequence[Known] = incoming
+            if len(incoming) > 1 or dispositions[0] is not Disposition.APPLIED:
+                fresh = self._fresh(incoming, dispositions)
+                self._note_conflicts(orders, subject, incoming, dispositions)
+            self._note(orders, holders, subject, before, after, fresh)
+            for period_id, standing in standings.items():
+                if subject in known and (period_id in self._undecided or standing.is_asked(subject, before, after, fresh)):
+                    asked[period_id].append(subject)
+            self._telling.note(subject, before, after)
+        return asked
 
     def _decode(self, topic: str, first_offset: int, records: Records) -> tuple[dict[str, list[Known]], list[DeadLetter]]:
         """The events by subject, and what breaks the contract."""

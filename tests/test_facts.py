@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.facts import Disposition, History, Known, Question, Reader, day, decode_history, disputed_ids, encode_history, join
+from pipeline.facts import Disposition, History, Known, Question, Reader, day, decode_history, disputed_ids, encode_history, is_only, join
 
 LAST = day(date(2020, 4, 1))
 
@@ -73,6 +73,22 @@ def test_joining_is_commutative_and_idempotent(one: list[Known], other: list[Kno
     both, _ = join(left, right)
     assert both == join(right, left)[0]
     assert join(both, left)[0] == both
+
+
+@given(logs, events)
+def test_a_history_is_told_by_its_bytes_to_be_of_one_event_alone_only_where_it_is(log: list[Known], event: Known) -> None:
+    history = folded(log, [])
+    assert is_only(event, encode_history(history)) == (history == (event,))
+    assert is_only(event, encode_history((event,)))
+
+
+@given(logs, events)
+def test_an_event_that_comes_alone_ends_as_it_would_among_others(log: list[Known], event: Known) -> None:
+    history = folded(log, [])
+    alone, (disposition,) = join(history, [event])
+    _, dispositions = join((), [*history, event])
+    assert disposition == dispositions[-1]
+    assert (alone is history) == (disposition == Disposition.DUPLICATE)
 
 
 @given(logs)
