@@ -15,9 +15,10 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from .broker_files import BrokerUnavailable, Progress, jars, java
@@ -41,10 +42,10 @@ class Node(NamedTuple):
 
 
 class Brokers:
-    """The nodes in a folder."""
+    """The nodes in a folder. New ones are made with these settings over their own, and with these options of Kafka's formatting of storage."""
 
-    def __init__(self, directory: Path, tools: Path) -> None:
-        self.directory, self._tools = directory.absolute(), tools.absolute()
+    def __init__(self, directory: Path, tools: Path, settings: Mapping[str, object] = MappingProxyType({}), formatting: Sequence[str] = ()) -> None:
+        self.directory, self._tools, self._settings, self._formatting = directory.absolute(), tools.absolute(), settings, tuple(formatting)
 
     def up(self, nodes: int = 1, port: int = PORT, progress: Progress = lambda done, total: None) -> list[Node]:
         """Starts what does not run, and returns when all nodes serve. Asking again for the same changes nothing."""
@@ -80,7 +81,7 @@ class Brokers:
 
     def nodes(self) -> list[Node]:
         """The nodes, whether they run or not."""
-        return [Node(int(folder.name[4:]), _setting(folder, "advertised.listeners").rpartition("//")[2], _running(folder)) for folder in self._folders()]
+        return [Node(int(folder.name[4:]), _address(folder), _running(folder)) for folder in self._folders()]
 
     @property
     def servers(self) -> list[str]:
@@ -111,8 +112,12 @@ class Brokers:
         for number in range(1, nodes + 1):
             folder = new / f"node{number}"
             folder.mkdir(parents=True)
-            (folder / "server.properties").write_text(_properties(number, ports, self.directory / folder.name / "data"), encoding="utf-8")
-            command = [str(java()), *MEMORY, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(folder / "server.properties")]
+            settings = {**_settings(number, ports, self.directory / folder.name / "data"), **self._settings}
+            (folder / "server.properties").write_text("".join(f"{name}={value}\n" for name, value in settings.items()), encoding="utf-8")
+            command = [
+                str(java()), *MEMORY, "-cp", classpath, "kafka.tools.StorageTool", "format", "-t", cluster, "-c", str(folder / "server.properties"),
+                *self._formatting,
+            ]  # fmt: skip
             # It formats the place where the node will stand.
             (self.directory / folder.name).mkdir(exist_ok=True)
             done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", check=False)
@@ -147,11 +152,11 @@ class Brokers:
             time.sleep(0.05)
 
 
-def _properties(number: int, ports: list[int], data: Path) -> str:
+def _settings(number: int, ports: list[int], data: Path) -> dict[str, object]:
     """The settings of a node: nothing is made without being asked for, and with three nodes an acknowledged record is on two."""
     copies, port = len(ports), ports[number - 1]
     voters = ",".join(f"{index}@127.0.0.1:{first + 1}" for index, first in enumerate(ports, 1))
-    settings = {
+    return {
         "process.roles": "broker,controller", "node.id": number, "controller.quorum.voters": voters,
         "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{port + 1}", "advertised.listeners": f"PLAINTEXT://127.0.0.1:{port}",
         "inter.broker.listener.name": "PLAINTEXT", "controller.listener.names": "CONTROLLER",
@@ -162,7 +167,12 @@ def _properties(number: int, ports: list[int], data: Path) -> str:
         "share.coordinator.state.topic.replication.factor": copies, "share.coordinator.state.topic.min.isr": min(2, copies),
         "group.initial.rebalance.delay.ms": 0, "message.max.bytes": 16 * 1024 * 1024, "replica.fetch.max.bytes": 16 * 1024 * 1024,
     }  # fmt: skip
-    return "".join(f"{name}={value}\n" for name, value in settings.items())
+
+
+def _address(folder: Path) -> str:
+    """Where clients reach a node without TLS."""
+    listeners = _setting(folder, "advertised.listeners").split(",")
+    return next(listener for listener in listeners if listener.startswith("PLAINTEXT://")).rpartition("//")[2]
 
 
 def _setting(folder: Path, name: str) -> str:

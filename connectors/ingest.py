@@ -231,6 +231,8 @@ class Door:
                 await self._in_thread(self._writing, partial(self._write, taken))
             except AWAY as error:
                 self._failed_at = time.monotonic()
+                taken += self._waiting  # they would wait as long again
+                self._waiting = []
                 _tell(taken, Refused(Refusal.AWAY, [Problem("", str(error))], AWAY_RETRY_S))
             except BaseException as error:
                 _tell(taken, error)

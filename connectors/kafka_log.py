@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from pipeline.problems import Malformed, Problem
 
+from .failpoints import failpoint
 from .kafka_cluster import Cluster, KafkaAway, answering
 from .kafka_topics import MESSAGE_BYTES
 from .log_batch import Record
@@ -22,6 +23,7 @@ MAX_VALUE_BYTES = MESSAGE_BYTES - 64 * 1024
 BATCH_BYTES = 512 * 1024
 FETCH_BYTES = 2 * 1024 * 1024
 ANSWER_TIMEOUT_S = 30
+STOP_TIMEOUT_S = 5
 
 _T = TypeVar("_T")
 
@@ -58,6 +60,7 @@ class KafkaWriter:
     def flush(self) -> None:
         """Waits until everything appended so far is acknowledged; KafkaAway where any of it is not."""
         self._do(self._confirm())
+        failpoint("log_written")
 
     def place(self, topic: str, partition: int, record: Record) -> int:
         """Appends one record and waits until it is acknowledged; its offset."""
@@ -92,7 +95,7 @@ class KafkaWriter:
             from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]
 
             producer = AIOKafkaProducer(
-                **self._cluster.client(self._client_id), acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES,
+                **self._cluster.async_client(self._client_id), acks="all", enable_idempotence=True, max_batch_size=BATCH_BYTES,
                 max_request_size=MESSAGE_BYTES, request_timeout_ms=ANSWER_TIMEOUT_S * 1000,
             )  # fmt: skip
             try:
@@ -122,12 +125,25 @@ class KafkaWriter:
     async def _confirm(self) -> None:
         waiting, self._unconfirmed = self._unconfirmed, []
         try:
-            await asyncio.gather(*waiting)
+            await self._acknowledged(waiting)
         except BaseException:
             for future in waiting:
                 future.cancel()
             await self._stop()
             raise
+
+    async def _acknowledged(self, waiting: Sequence[asyncio.Future[Any]]) -> None:
+        """Waits for acknowledgements as long as some come; by itself an idempotent producer would try for ever."""
+        together = asyncio.ensure_future(asyncio.gather(*waiting))
+        try:
+            while not together.done():
+                before = sum(future.done() for future in waiting)
+                await asyncio.wait([together], timeout=ANSWER_TIMEOUT_S)
+                if not together.done() and sum(future.done() for future in waiting) == before:
+                    raise KafkaAway(f"Kafka at {', '.join(self._cluster.servers)} has acknowledged nothing for {ANSWER_TIMEOUT_S} s")
+            together.result()
+        finally:
+            together.cancel()
 
     async def _stop(self) -> None:
         """Drops the producer: after an error its sequence is not known, so the next append begins with a new one."""
@@ -136,7 +152,10 @@ class KafkaWriter:
             future.cancel()
         self._unconfirmed = []
         if producer is not None:
-            await producer.stop()
+            try:
+                await asyncio.wait_for(producer.stop(), STOP_TIMEOUT_S)
+            except TimeoutError:
+                await producer.client.close()
 
 
 class KafkaReader:

@@ -39,8 +39,8 @@ _NESTED = ("approvals", "bank", "kafka", "ingest", "pseudonyms")
 """The tables of the settings file."""
 
 _FILES = (
-    ("kafka", "ca_file"), ("kafka", "cert_file"), ("kafka", "key_file"), ("ingest", "token_file"), ("ingest", "cert_file"), ("ingest", "key_file"),
-    ("pseudonyms", "key_file"),
+    ("kafka", "ca_file"), ("kafka", "cert_file"), ("kafka", "key_file"), ("kafka", "password_file"),
+    ("ingest", "token_file"), ("ingest", "cert_file"), ("ingest", "key_file"), ("pseudonyms", "key_file"),
 )  # fmt: skip
 """What in them is a path, which counts from the folder of the file."""
 

@@ -10,6 +10,7 @@ import asyncio
 import atexit
 import os
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +21,8 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
+from connectors.kafka_cluster import KafkaAway
+from connectors.store.servers import StoreAway
 from pipeline.observing import Observer, Silent
 from pipeline.problems import Malformed, Problem
 
@@ -28,7 +31,7 @@ from .installation import Installation, opened
 from .settings import Settings, load_settings
 from .topics import lane_topics
 from .worker_holding import Holding, RecordsGone
-from .worker_topics import check_topics
+from .worker_topics import Sameness, TopicsDiffer, check_topics
 from .worker_watch import Lookout, Place
 
 log = structlog.get_logger("worker")
@@ -38,6 +41,8 @@ FETCH_BYTES = 2 * 1024 * 1024
 GETMANY_S = 0.1
 ADVICE_S = 5.0
 LOOK_S = 2.0
+TOPICS_S = 5.0
+"""How often it is looked whether a topic was made anew under its name; also whenever shards are claimed."""
 
 
 class LaneThread(driver.AIOKafkaConsumerThread):
@@ -64,11 +69,12 @@ class LaneConsumer(driver.Consumer):
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Claims the shards of the assigned partitions, and goes to their positions."""
-        holding = await cast(PayoutApp, self.app).lanes.ready()
+        lanes = cast(PayoutApp, self.app).lanes
+        holding = await lanes.ready()
         generation = self.app.consumer_generation_id
         assigned = self.assignment()
-        positions = await holding.take({tp.partition for tp in assigned})
-        if generation != self.app.consumer_generation_id:
+        positions, same = await asyncio.gather(holding.take({tp.partition for tp in assigned}), lanes.same_topics())
+        if not same or generation != self.app.consumer_generation_id:
             await holding.drop()
             return {}
         offsets = {tp: positions[tp.topic, tp.partition] for tp in assigned if (tp.topic, tp.partition) in positions}
@@ -170,17 +176,19 @@ class LaneService(Service):
     """Opens the installation, and looks after the lanes beside the consumer."""
 
     def __init__(self, app: PayoutApp, **options: Any) -> None:
-        self.app, self.holding = app, None
+        self.app, self.holding, self._sameness = app, None, None
+        self._asking = ThreadPoolExecutor(1, "topics")
         self._opened: asyncio.Event | None = None
         super().__init__(**options)
 
     holding: Holding | None
+    _sameness: Sameness | None
 
     async def on_start(self) -> None:
         """Opens the store; a worker makes neither it nor topics."""
         installation = self.app.installation
         assert installation is not None, "the installation is opened before the app starts"
-        self.holding = Holding(installation, self.app.observer, self._failed)
+        self.holding, self._sameness = Holding(installation, self.app.observer, self._failed), Sameness(installation)
         self._event().set()
 
     async def ready(self) -> Holding:
@@ -193,6 +201,25 @@ class LaneService(Service):
         """Gives everything up."""
         if self.holding is not None:
             await self.holding.close()
+        if self._sameness is not None:
+            self._asking.submit(self._sameness.close)
+        self._asking.shutdown(wait=False)
+
+    async def same_topics(self) -> bool:
+        """Waits until Kafka says whether the topics are still those that were taken; where they are not, the worker ends."""
+        assert self._sameness is not None, "the service has started"
+        while not self.should_stop:
+            try:
+                await asyncio.get_running_loop().run_in_executor(self._asking, self._sameness.check)
+            except TopicsDiffer as error:
+                self._failed(error)
+                return False
+            except (KafkaAway, StoreAway) as error:
+                log.debug("whether topics were made anew is not known", error=str(error))
+                await self.sleep(1.0)
+            else:
+                return True
+        return False
 
     def _event(self) -> asyncio.Event:
         if self._opened is None:
@@ -218,6 +245,13 @@ class LaneService(Service):
             if holding.look_after() and not self.app.rebalancing:
                 log.warning("a lost shard is still assigned here, all are claimed again")
                 await self.app.consumer.perform_seek()
+
+    @Service.task
+    async def _look_at_topics(self) -> None:
+        await self.ready()
+        while not self.should_stop:
+            await self.sleep(TOPICS_S)
+            await self.same_topics()
 
     @Service.task
     async def _advise(self) -> None:
@@ -265,9 +299,14 @@ def payout_app(settings: Settings, topics: Iterable[str]) -> PayoutApp:
 
 def _credentials(settings: Settings) -> Any:
     kafka = settings.kafka
-    context = kafka.cluster().tls()
+    cluster = kafka.cluster()
+    context = cluster.tls()
+    if (tokens := cluster.tokens) is not None:
+        from connectors.kafka_tokens import AsyncTokens
+
+        return faust.OAuthCredentials(oauth_cb=AsyncTokens(tokens), ssl_context=context)
     if kafka.security.startswith("sasl"):
-        return faust.SASLCredentials(username=kafka.username, password=kafka.password.get_secret_value(), mechanism=kafka.sasl_mechanism, ssl_context=context)
+        return faust.SASLCredentials(username=cluster.username, password=cluster.password, mechanism=kafka.sasl_mechanism, ssl_context=context)
     return faust.SSLCredentials(context=context) if context is not None else None
 
 

@@ -23,7 +23,7 @@ from .installation import Installation
 from .members import MemberRelay
 from .relay import Relay
 from .worker_shard import OutOfOrder, Shard
-from .worker_watch import STUCK_S, Place, Stuck
+from .worker_watch import Place, Stuck
 
 log = structlog.get_logger("worker")
 
@@ -150,7 +150,7 @@ class Holding:
         for number, shard in self._shards.items():
             for topic, offset in shard.positions().items():
                 self._observer.gauge(LAG, max(0, shard.fetched[topic].end_of_log - offset), topic=topic, shard=str(number))
-            if shard.stuck_s > STUCK_S:
+            if shard.stuck_s > self.installation.settings.kafka.stuck_s:
                 self._failed(Stuck(f"shard {number}: records have waited {shard.stuck_s:.0f} s and its lane has ended nothing"))
         patience_s = SESSIONS_LEFT_ALONE * self.installation.settings.kafka.session_s
         return any(time.monotonic() - since > patience_s for since in self.lost.values())

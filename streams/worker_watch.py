@@ -17,9 +17,6 @@ from .installation import Installation
 
 log = structlog.get_logger("worker")
 
-STUCK_S = 120.0
-"""After so long without progress, though Kafka answers others, the worker ends and another one takes its shards."""
-
 SETTLE_S = 20.0
 """How long the group may take beyond a session timeout to give everybody partitions."""
 
@@ -66,7 +63,7 @@ class Lookout:
 
     def __init__(self, installation: Installation, observer: Observer, failed: Callable[[BaseException], None]) -> None:
         self._installation, self._observer, self._failed = installation, observer, failed
-        self._session_s = installation.settings.kafka.session_s
+        self._session_s, self._stuck_s = installation.settings.kafka.session_s, installation.settings.kafka.stuck_s
         self._watch, self._said = Watch(), ""
 
     async def look(self, expected: Mapping[Place, Hashable] | None) -> None:
@@ -83,7 +80,7 @@ class Lookout:
             places = [] if sight.places == (SETTLING,) else [f"{topic} {number}" for topic, number in sight.places]
             log.warning(str(sight), seconds=round(sight.unread_s), partitions=places)
             self._said = str(sight)
-        if sight.unread_s > STUCK_S and (not sight.silent or await asyncio.get_running_loop().run_in_executor(None, self._answers)):
+        if sight.unread_s > self._stuck_s and (not sight.silent or await asyncio.get_running_loop().run_in_executor(None, self._answers)):
             self._failed(Stuck(f"{sight} for {sight.unread_s:.0f} s, while Kafka answers others: {', '.join(map(str, sight.places))}"))
 
     def _answers(self) -> bool:

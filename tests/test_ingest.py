@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import re
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -21,27 +17,23 @@ import aiohttp
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from serving import ALL_TOKEN, NAMES, PATIENCE_S, REGISTRIES, Serving, batch
 from story import ACCOUNT, RESIDENCY, TAX, Said, Story, Tale, account, income, person, resident, tale
 
 from connectors.http_events import BATCH, BATCH_EVENTS, BODY_BYTES, SINGLE, Endpoint, listening
 from connectors.ingest import Door
 from connectors.ingest_tokens import Tokens, new_token, token_hash, token_lines
 from connectors.pseudonyms import Pseudonyms
-from connectors.registries import load_registries
 from connectors.segment_log import LogReader, LogWriter
 from pipeline.problems import Malformed, Problem
 from pipeline.sharding import shard_of
 from streams.metrics import Metrics
-from streams.settings import SHIPPED
 
 __all__ = ["tale"]
 
 SHARDS = 3
-REGISTRIES = load_registries(SHIPPED / "registries")
-NAMES = [registry.name for registry in REGISTRIES.registries]
-PATIENCE_S = 60
 
-TAX_TOKEN, CIVIL_TOKEN, ALL_TOKEN = new_token(), new_token(), new_token()
+TAX_TOKEN, CIVIL_TOKEN = new_token(), new_token()
 TOKENS = Tokens(
     [f"us-irs:{token_hash(TAX_TOKEN)}", f"residency:{token_hash(CIVIL_TOKEN)}", *(f"{name}:{token_hash(ALL_TOKEN)}" for name in NAMES)],
     NAMES,
@@ -88,10 +80,6 @@ async def at_the_door(log: Path, room_bytes: int = 64 * 1024 * 1024, writer: typ
             registry = Registry(session, address, door, metrics)
             registry.told = told
             yield registry
-
-
-def batch(*records: Said) -> bytes:
-    return b"[" + b" ,\n".join(record.value for record in records) + b"]"
 
 
 def contents(log: Path) -> list[tuple[str, int, bytes, bytes]]:
@@ -356,37 +344,6 @@ def test_entries_that_are_none_are_told_all_at_once(tmp_path: Path):
 
 
 # The command.
-
-
-class Serving:
-    """`payout events serve` in a process of its own."""
-
-    def __init__(self, story: Story, log: Path, **environment: str) -> None:
-        self.log, given = log, story.installation.settings
-        self._given = {
-            "PAYOUT_HOME": str(given.home), "PAYOUT_STORE_URLS": " ".join(story.urls), "PAYOUT_SHARDS": str(story.shards),
-            "PAYOUT_INGEST__TOKENS": " ".join(f"{name}:{token_hash(ALL_TOKEN)}" for name in NAMES), **environment,
-        }  # fmt: skip
-        self.process = self.start()
-
-    def start(self, **environment: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", "from streams.cli import main; main()", "events", "serve", "--port", "0", "--metrics-port", "0"]
-        with self.log.open("wb") as file:
-            return subprocess.Popen(command, env=os.environ | self._given | environment, cwd=SHIPPED, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
-
-    def address(self, what: str) -> str:
-        """Where it says that it listens."""
-        deadline, pause = monotonic() + PATIENCE_S, Event()
-        while not (found := re.search(rf"{what} at (\S+)", self.log.read_text())):
-            assert self.process.poll() is None, self.log.read_text()
-            assert monotonic() < deadline
-            pause.wait(0.05)
-        return found[1]
-
-    def stop(self) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE_S)
 
 
 def dispositions(story: Story) -> list[int]:

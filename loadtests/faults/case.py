@@ -20,8 +20,8 @@ from connectors.store.servers import Store
 from streams.installation import Installation
 from streams.kafka_settings import Kafka
 from streams.settings import Settings, load_settings
-from streams.topic_ids import topic_ids
 from streams.topics import ORDERS
+from streams.worker_topics import topic_ids
 
 from .flow import PATIENCE_S, Flow
 from .ground import NODES, SHARDS, Ground, NotAsItMustBe, Slice

@@ -10,11 +10,11 @@ import aiokafka  # type: ignore[import-untyped]
 import faust
 
 from connectors import failpoints
-from streams import cli, installation, metrics, topic_ids, worker_app, worker_topics
+from streams import cli, installation, metrics, worker_app, worker_topics
 from streams.commands import worker
 from streams.settings import SHIPPED
 
-__all__ = ["aiokafka", "faust", "installation", "main", "metrics", "topic_ids", "worker", "worker_app", "worker_topics"]
+__all__ = ["aiokafka", "faust", "installation", "main", "metrics", "worker", "worker_app", "worker_topics"]
 
 
 def main(environment: Mapping[str, str], log: Path) -> None:

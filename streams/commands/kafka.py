@@ -103,8 +103,8 @@ def adopt(context: typer.Context, as_json: AsJson = False) -> None:
     from connectors.store.topic_ids import adopt as belong
     from pipeline.problems import Malformed, Problem
     from streams.log_ends import log_ends
-    from streams.topic_ids import topic_ids
     from streams.topics import ORDERS
+    from streams.worker_topics import topic_ids
 
     with working(context) as installation:
         ids, ends = topic_ids(installation), log_ends(installation)

@@ -21,7 +21,6 @@ def worker(
     from streams import logs
     from streams.installation import opened
     from streams.metrics import Metrics
-    from streams.topic_ids import check_topic_ids
     from streams.worker_topics import check_topics
 
     settings = settings_of(context, metrics_port=metrics_port)
@@ -32,7 +31,6 @@ def worker(
     with ExitStack() as stack:
         installation = stack.enter_context(opened(settings, provision=False))
         check_topics(installation)
-        check_topic_ids(installation)
         if settings.metrics_port is not None:
             server = metrics.serve(settings.metrics_port, settings.metrics_host)
             stack.callback(server.close)

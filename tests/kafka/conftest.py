@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kafka_security import Secured
 from kafka_town import TOOLS, Reference, Town, everybody, orders_of
 from story import Story
 
@@ -24,7 +25,13 @@ from connectors.broker_files import BrokerUnavailable, jars, java
 
 
 @pytest.fixture(scope="session")
-def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
+def secured(tmp_path_factory: pytest.TempPathFactory) -> Secured:
+    """The listeners of the broker that let nobody in without a certificate, a password or a token."""
+    return Secured(tmp_path_factory.mktemp("secured"), _free_port())
+
+
+@pytest.fixture(scope="session")
+def brokers(tmp_path_factory: pytest.TempPathFactory, secured: Secured) -> Iterator[Brokers]:
     """One broker for all tests; it is gone after them. Where Kafka's jars can neither be found nor fetched, tests that need it are passed over."""
     java()
     try:
@@ -34,9 +41,9 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
             raise
         pytest.skip(str(unavailable))
     directory = tmp_path_factory.mktemp("kafka")
-    made = Brokers(directory, TOOLS)
+    made = Brokers(directory, TOOLS, secured.settings, secured.formatting)
     try:
-        made.up(port=_free_port())
+        made.up(port=secured.port)
         yield made
     finally:
         made.down()
@@ -44,15 +51,17 @@ def brokers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Brokers]:
 
 
 def _free_port() -> int:
-    """A port that is free with the one above it."""
+    """A port that is free with the three above it."""
     while True:
-        with socket.socket() as first, socket.socket() as second:
+        with ExitStack() as stack:
+            first, *others = [stack.enter_context(socket.socket()) for _ in range(4)]
             first.bind(("127.0.0.1", 0))
             port = int(first.getsockname()[1])
             if not 1024 < port < 65_000:
                 continue
             try:
-                second.bind(("127.0.0.1", port + 1))
+                for number, other in enumerate(others, 1):
+                    other.bind(("127.0.0.1", port + number))
             except OSError:
                 continue
             return port

@@ -6,16 +6,22 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from time import time
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from kafka_town import PATIENCE_S, Town, everybody, until
 from story import ACCOUNT, RESIDENCY, TAX, Story, person, server
+from town import quiet_afterwards as quiet_afterwards
 
+from connectors.kafka_log import KafkaWriter
+from connectors.kafka_topics import log_ends
 from loadtests.proxy import COMMIT, Cut, Postgres, Proxy
 from pipeline.sharding import partition_of
 from streams.audit import Digest
+from streams.cli import main
 
 MEGABYTE = 1024 * 1024
 
@@ -141,7 +147,68 @@ def test_a_topic_that_was_made_anew_stops_the_worker_whatever_it_holds(town: Tow
     assert again.process.wait(PATIENCE_S) == 3
     assert again.said("registry.tax was made anew") == 1
     town.tell([record for record in RECORDS for _ in range(2)])  # so much that every position is inside the new log
-    once_more = town.worker()
-    assert once_more.process.wait(PATIENCE_S) == 3
-    assert once_more.said("registry.tax was made anew") == 1
+    once_more = town.worker(command=("-m", "faust", "-A", "streams.worker_app", "worker", "--without-web"))
+    assert once_more.process.wait(PATIENCE_S) != 0
+    assert once_more.said("registry.tax was made anew") >= 1
     assert town.story.installation.positions() == positions
+
+
+def test_a_topic_that_is_made_anew_under_a_running_worker_stops_it_though_its_position_is_inside_the_new_log(town: Town):
+    town.provision()
+    town.tell(RECORDS)
+    worker = town.worker()
+    town.await_taken()
+    worker.freeze()
+    town.clear()
+    town.provision()
+    town.tell([record for record in RECORDS for _ in range(2)])
+    worker.thaw()
+    assert worker.process.wait(PATIENCE_S) == 3
+    assert worker.said("registry.tax was made anew") >= 1
+
+
+@pytest.mark.usefixtures("quiet_afterwards")
+def test_events_are_not_put_into_a_topic_that_was_made_anew(town: Town, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    for name, value in town.environment.items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / "events.ndjson"
+    file.write_bytes(b"\n".join(record.value for record in RECORDS))
+    town.provision()
+    worker = town.worker()
+    town.await_owners(worker)
+    assert ended(["events", "put", str(file)]) == 0
+    town.await_taken()
+    assert worker.stop() == 0
+    town.clear()
+    town.provision()
+    capsys.readouterr()
+    assert ended(["events", "put", str(file)]) == 3
+    assert "registry.residency was made anew" in capsys.readouterr().err
+    assert sum(log_ends(town.cluster, town.topics, town.story.shards).values()) == 0
+
+
+def ended(arguments: list[str]) -> int:
+    with pytest.raises(SystemExit) as end:
+        main(arguments)
+    return int(end.value.code or 0)
+
+
+@pytest.mark.parametrize("hours", [26, -24 * 40])
+def test_records_of_a_producer_with_a_wrong_clock_are_taken_and_kept_as_long_as_others(town: Town, hours: int):
+    town.provision()
+    sound = int(time() * 1000)
+    with KafkaWriter(town.cluster, "test", now_ms=lambda: sound + hours * 3_600_000) as writer:
+        for shard in range(town.story.shards):
+            writer.append(TAX, shard, [(b"us-1", b"{}")])
+        writer.flush()
+    consumer = KafkaConsumer(**town.cluster.client("test"), enable_auto_commit=False)
+    try:
+        place = TopicPartition(TAX, 0)
+        consumer.assign([place])
+        consumer.seek_to_beginning(place)
+        found: list[Any] = []
+        until(lambda: bool(found.extend(consumer.poll(1000).get(place, [])) or found), "the record is read")
+    finally:
+        consumer.close()
+    # The broker's own clock counts: with the producer's, one from the past would be deleted before it is taken, one from the future refused.
+    assert sound - 60_000 < found[0].timestamp < sound + PATIENCE_S * 1000

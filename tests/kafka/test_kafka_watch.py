@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from kafka_town import Reference, Town, everybody, orders_of, until
+from kafka_town import PATIENCE_S, Reference, Town, everybody, orders_of, until
 
 from connectors.broker import Brokers
 from connectors.store.servers import connect
@@ -44,3 +44,40 @@ def test_partitions_that_are_assigned_and_not_read_are_noticed(town: Town):
         somebody.execute("ROLLBACK")
     town.await_taken()
     assert worker.stop() == 0
+
+
+@pytest.mark.soak
+def test_a_worker_that_does_not_read_what_it_was_given_ends_so_that_another_takes_it(town: Town, embedded: Reference):
+    town.provision()
+    town.tell(everybody())
+    with connect(town.story.urls[0], "somebody") as somebody:
+        somebody.execute("BEGIN")
+        somebody.execute("SELECT 1 FROM lane WHERE shard = 2 FOR UPDATE")
+        worker = town.worker(PAYOUT_KAFKA__STUCK_S="10")
+        assert worker.process.wait(PATIENCE_S) == 3
+        assert worker.said("payout: partitions are assigned here and are not read for 1") == 1
+        somebody.execute("ROLLBACK")
+    town.workers.remove(worker)
+    heir = town.worker()
+    town.await_taken()
+    assert heir.stop() == 0
+    assert orders_of(town.story) == embedded.orders
+
+
+@pytest.mark.soak
+def test_a_worker_whose_lane_commits_nothing_ends_so_that_another_takes_its_shards(town: Town, embedded: Reference):
+    town.provision()
+    worker = town.worker(PAYOUT_KAFKA__STUCK_S="10")
+    town.await_owners(worker)
+    with connect(town.story.urls[0], "somebody") as somebody:
+        somebody.execute("BEGIN")
+        somebody.execute("SELECT 1 FROM lane WHERE shard = 2 FOR UPDATE")
+        town.tell(everybody())
+        assert worker.process.wait(PATIENCE_S) == 3
+        assert worker.said("payout: shard 2: records have waited 1") == 1
+        somebody.execute("ROLLBACK")
+    town.workers.remove(worker)
+    heir = town.worker()
+    town.await_taken()
+    assert heir.stop() == 0
+    assert orders_of(town.story) == embedded.orders
