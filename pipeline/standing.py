@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from .facts import FIRST_DAY, History, Known, day_date
+from .facts import FIRST_DAY, History, Known
 from .rules import ONCE, Period, Rule, parse_period
 from .rules.life import WHOLE, Layer, Life, place_in_share
+from .rules.periods import period_with
 
 if TYPE_CHECKING:
     from .decisions import ActiveRule
@@ -102,8 +103,4 @@ def decides(rule: Rule, period: Period) -> bool:
 
 def period_at(kind: str, on: int) -> Period:
     """The period of a kind in which a day lies."""
-    if kind == "once" or on == FIRST_DAY:
-        return ONCE
-    date = day_date(on)
-    label = {"year": f"{date.year:04}", "quarter": f"{date.year:04}-Q{(date.month + 2) // 3}", "month": f"{date.year:04}-{date.month:02}"}
-    return parse_period(label[kind])
+    return ONCE if on == FIRST_DAY else period_with(kind, on)

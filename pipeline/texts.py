@@ -123,7 +123,10 @@ class Language:
         return self._plain(format_datetime(at.astimezone(UTC), "long", locale=self._forms))
 
     def period(self, kind: str, start: int, label: str) -> str:
-        """A quarter or a month by its first day; a year by its label."""
+        """A quarter or a month by its first day, a week by its number; a year by its label."""
+        if kind == "week":
+            year, _, week = label.partition("-W")
+            return self.tell(message("week {week} of {year}"), week=str(int(week)), year=year)
         if kind not in ("quarter", "month"):
             return label
         return self._plain(format_skeleton("yQQQQ" if kind == "quarter" else "yMMMM", day_date(start), locale=self._forms))

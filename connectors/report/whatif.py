@@ -15,8 +15,8 @@ from connectors.report.whatif_people import people_section
 from connectors.report.whatif_style import PAGE_STYLE
 from pipeline.money import decimal_text, money_text
 from pipeline.rules import parse_period
+from pipeline.rules.periods import PER_YEAR
 from pipeline.whatif import BANDS, SimulationResult, Tally, encode_simulation, simulation_hash
-from pipeline.whatif.months import PERIODS_A_YEAR
 from pipeline.whatif.result import Cause, Dimension, Group
 
 BAND_WORDS = {
@@ -174,7 +174,7 @@ def _curves(result: SimulationResult) -> str:
     if not result.families:
         return ""
     both, currency = result.active is not None, result.currency
-    parts = PERIODS_A_YEAR[parse_period(result.candidate.period).kind]
+    parts = PER_YEAR[parse_period(result.candidate.period).kind]
     keys = '<span class="now-key"><i></i>candidate</span>' + ('<span class="was-key"><i></i>active rule</span>' if both else "")
     apart = "</div><div>" if len(result.families) == 1 else ""  # a single family's two plots stand beside each other
     plots = "".join(

@@ -76,7 +76,10 @@ def _of_period(whole: Term, of: Term, parts: int | None, period: str) -> Term:
 
 def _as_one_period(of: Term, period: str) -> str:
     """How a taper of an amount for one time takes from a benefit for another."""
-    share = Fraction(MONTHS.get(of.kind.per, 0), MONTHS[period])
+    if period == "week" and of.kind.per != "year":
+        whole = f"per_year({of})" if of.kind.per in MONTHS else str(of)
+        return f"Write of: spread({whole}, 52), or the number of weeks that the law counts, and a limit without per."
+    share = Fraction(52) if period == "week" else Fraction(MONTHS.get(of.kind.per, 0), MONTHS[period])
     if 0 < share < 1:
         return f"Write of: per_{period}({of}), and a limit per {period}."
     return f"Say spread: {max(share, Fraction(1))}; what it takes is then an amount of the {period}, and so has no per, like the amounts it is taken off."

@@ -68,7 +68,7 @@ class Decides(_Part):
     for_: Literal["person", "household", "business"] = Field(alias="for")
     """Whom one decision is about, and to whom the money is owed."""
     period: PeriodKind
-    """What one decision is for: the benefit is paid once, or for each month, quarter or year."""
+    """What one decision is for: the benefit is paid once, or for each week (Monday to Sunday), month, quarter or year."""
     parameters_at: When
     """The day whose values of the parameters hold."""
     currency: str = ""

@@ -147,6 +147,10 @@ def payable(name: str, per: str, period: str) -> str:
     """What to write where an amount per one time is to be paid for another."""
     if period == "once":
         return f"Write spread({name}, 1) in a step after it for all of it at once, and pay that; or leave per: {per} out where it is defined."
+    if period == "week" and per in MONTHS:
+        return (
+            f"Write spread({name if per == 'year' else f'per_year({name})'}, 52) in a step after it, or the number of weeks that the law counts, and pay that."
+        )
     if per not in MONTHS:
         return (
             f"Multiply it by the {per}s that the law counts for a {period}, a parameter such as the ratio 52/12, and leave per: {per} out where it is defined."

@@ -10,10 +10,10 @@ import polars as pl
 
 from pipeline.holds import HoldReason
 from pipeline.rules import DECISIONS, GRANTED, REFUSED, UNDETERMINED, Period, Rule, decide
+from pipeline.rules.periods import PER_YEAR
 
 from .figures import ALL_CODES, CODES, Sums, causes_of, dimension_of, tally_of
 from .groups import Grouping
-from .months import PERIODS_A_YEAR
 from .result import BANDS, CHANGES, Cause, Cell, Certainty, Change, Dimension, Payability, Tally, Unpaid
 
 PAYABLE = ""
@@ -121,7 +121,7 @@ class Comparison:
     def _large(self, chunk: Chunk, both: Both) -> pl.Series:
         """The most that a change may come to and still be small."""
         if self.income:
-            yearly = _PERCENT * PERIODS_A_YEAR[self.candidate.period.kind]
+            yearly = _PERCENT * PER_YEAR[self.candidate.period.kind]
             return chunk.candidate.get_column(self.income).cast(pl.Int64).fill_null(0).clip(lower_bound=0) // yearly
         return both.active.get_column("amount_minor") // _PERCENT
 

@@ -6,18 +6,18 @@ from collections.abc import Sequence
 
 from pipeline.facts import LAST_DAY, day_date
 from pipeline.rules import Period, Rule
+from pipeline.rules.periods import PER_YEAR
 from pipeline.rules.schedule import months_paid
 
 from .result import Budget, Month
 
-PERIODS_A_YEAR = {"once": 1, "year": 1, "quarter": 4, "month": 12}
-_FIRST_MONTHS = {"year": [1], "quarter": [1, 4, 7, 10], "month": list(range(1, 13))}
+_FIRST_MONTHS = {"year": [1], "quarter": [1, 4, 7, 10], "month": list(range(1, 13)), "week": list(range(1, 13))}
 
 
 def months_of(rule: Rule, period: Period, active_minor: int, candidate_minor: int) -> tuple[Month, ...]:
     """The months of the year with what is paid in each; a benefit paid once has one."""
     year, paid_in = payment_months(rule, period)
-    parts = PERIODS_A_YEAR[period.kind]
+    parts = PER_YEAR[period.kind]
     shares = [_shares(total * parts, len(paid_in)) for total in (active_minor, candidate_minor)]
     months, so_far = [], 0
     for number, active, candidate in zip(paid_in, *shares, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from datetime import date, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,7 +51,7 @@ def population(
     ] = datetime(2022, 1, 1),  # noqa: DTZ001
     kind: Annotated[str, typer.Option("--as", metavar="events|facts", help="Registry events (NDJSON), or the facts of a rule (Parquet).")] = "events",
     rule: Annotated[list[Path] | None, typer.Option("--rule", metavar="RULE.yaml", help="Rules whose decisions are told beside.")] = None,
-    period: Annotated[str, typer.Option(help="What the rules decide for: once, 2022, 2022-Q1 or 2022-03; else the period of --day.")] = "",
+    period: Annotated[str, typer.Option(help="What the rules decide for: once, 2022, 2022-Q1, 2022-03 or 2022-W05; else the period of --day.")] = "",
     registries: Annotated[Path, typer.Option(envvar="PAYOUT_REGISTRIES", help="The folder of registry documents.")] = SHIPPED / "registries",
     as_json: AsJson = False,
 ) -> None:
@@ -82,21 +82,19 @@ def _facts(path: Path, label: str, people: Country, known: Registries) -> RuleFa
     """The facts of a rule for the period named, or the one in which the day lies."""
     from connectors.rule_files import read_rule
     from connectors.synthetic import RuleFacts
+    from pipeline.facts import day
     from pipeline.rules import parse_period
+    from pipeline.rules.periods import period_with
 
     rule = read_rule(path, known)
     try:
-        asked = parse_period(label or _period(rule.period_kind, people.on))
+        asked = parse_period(label) if label else period_with(rule.period_kind, day(people.on))
         rule.day("period.start", asked)
         if rule.parameters_at != "event.date":
             rule.segment(rule.day(rule.parameters_at, asked))
     except ValueError as error:
         raise Malformed([Problem("--period", f"{str(error).rstrip('.')}.", "Name a period of the rule with --period, or another --day.")]) from None
     return RuleFacts(rule, asked, people, known)
-
-
-def _period(kind: str, on: date) -> str:
-    return {"once": "once", "year": f"{on.year}", "quarter": f"{on.year}-Q{(on.month + 2) // 3}", "month": f"{on.year}-{on.month:02}"}[kind]
 
 
 def _events(people: Country, size: int, known: Registries, output: str, facts: list[RuleFacts], bar: object) -> tuple[Made, Path | None]:

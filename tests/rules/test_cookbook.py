@@ -20,9 +20,9 @@ REGISTRIES = Registries(
 RECIPES = {re.search(r"^benefit: (\S+)", text, re.MULTILINE)[1]: text for text in re.findall(r"```yaml recipe\n(.*?)```", PAGE, re.DOTALL)}
 
 
-def test_there_are_ten_recipes_each_in_the_list_at_the_top():
+def test_there_are_eleven_recipes_each_in_the_list_at_the_top():
     headings = re.findall(r"^## (.*)$", PAGE, re.MULTILINE)
-    assert len(RECIPES) == len(headings) == 10
+    assert len(RECIPES) == len(headings) == 11
     assert re.findall(r"^\| \[(.*?)\]", PAGE, re.MULTILINE) == headings
 
 

@@ -14,10 +14,11 @@ from test_rule_oracle import CATALOGUE, documents, loaded, rows
 from pipeline.facts import day
 from pipeline.registry import FactSpec
 from pipeline.rules import Rule, load_rule
+from pipeline.rules.periods import PER_YEAR
 from pipeline.rules.proof.calendar import Calendar, first_day
 from pipeline.rules.proof.encode import Texts
 from pipeline.rules.proof.people import Somebody, read
-from pipeline.rules.proof.stretches import PER_YEAR, period_of, stretches
+from pipeline.rules.proof.stretches import period_of, stretches
 
 SOLVING = settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow, HealthCheck.data_too_large])
 TIMEOUT_MS = 60_000
@@ -147,7 +148,7 @@ def test_the_solvers_calendar_is_the_calendar(birth, now):
     assert read(solver.model(), months) // 12 == read(solver.model(), age)
 
 
-@pytest.mark.parametrize("kind", ["year", "quarter", "month"])
+@pytest.mark.parametrize("kind", ["year", "quarter", "month", "week"])
 def test_the_solver_knows_the_first_day_of_every_period(kind):
     solver, number = z3.Solver(), z3.Int("number")
     for known in range(PER_YEAR[kind] * 1999, PER_YEAR[kind] * 2005):

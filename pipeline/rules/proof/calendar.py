@@ -82,7 +82,9 @@ def leap(year: Whole) -> Truth:
 
 
 def first_day(kind: str, number: Whole) -> Whole:
-    """The first day of a year, quarter or month, counted in these from the year 0."""
+    """The first day of a year, quarter or month, counted in these from the year 0; of a week, counted from the first one of the year 1."""
+    if kind == "week":
+        return times(number, 7) - _BEFORE_EPOCH
     starts = _STARTS[kind]
     year = divided(number, len(starts))
     turn = number - times(year, len(starts))

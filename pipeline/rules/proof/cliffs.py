@@ -9,8 +9,8 @@ from typing import Any
 import msgspec
 
 from pipeline.money import money_text
+from pipeline.rules.periods import PER_YEAR
 from pipeline.rules.rule import Rule, RuleFact
-from pipeline.rules.terms import MONTHS
 
 from .arithmetic import Truth, Whole, compared, every, some
 from .encode import Seen
@@ -78,11 +78,13 @@ def cliffs(rule: Rule, of: str, given: Mapping[str, Value], timeout_s: int, on_s
 
 
 def factors(rule: Rule, fact: RuleFact) -> tuple[int, int, str]:
-    """How many payments and how many incomes are in the longer of the two periods, and which that is."""
-    income, benefit = MONTHS.get(fact.per, 0), MONTHS.get(rule.period_kind, 0)
-    if not income or not benefit:
+    """How many payments and how many incomes are in the longer of the two periods, or in a year of 52 weeks, and which that is."""
+    if fact.per not in PER_YEAR or rule.period_kind == "once":
         return 1, 1, ""
-    return (income // benefit, 1, fact.per) if income >= benefit else (1, benefit // income, rule.period_kind)
+    incomes, payments = PER_YEAR[fact.per], PER_YEAR[rule.period_kind]
+    if payments % incomes == 0:
+        return payments // incomes, 1, fact.per
+    return (1, incomes // payments, rule.period_kind) if incomes % payments == 0 else (payments, incomes, "year")
 
 
 class _Step:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import Any
 
 import z3  # type: ignore[import-untyped]
 
-from pipeline.facts import FIRST_DAY, LAST_DAY, day_date
-from pipeline.rules.periods import DAYS_WITHIN, ONCE, Period, parse_period
+from pipeline.facts import FIRST_DAY, LAST_DAY, day, day_date
+from pipeline.rules.periods import DAYS_WITHIN, ONCE, PER_YEAR, Period, parse_period, period_with
 from pipeline.rules.rule import Rule
 from pipeline.rules.terms import Term
 
 from .arithmetic import Truth, Whole, divided, times
 from .calendar import first_day
 
-PER_YEAR = {"year": 1, "quarter": 4, "month": 12}
 _LAST_YEAR = 9998
 SOON_YEARS = 5
 """People are looked for in so many years first, since a search through all the years to come takes long."""
@@ -53,7 +53,9 @@ def stretches(rule: Rule) -> list[Stretch]:
 
 
 def _number(kind: str, on: int) -> int:
-    """The number of the period that a day is in, counted from the year 0."""
+    """The number of the period that a day is in, counted from the year 0; a week from the first one of the year 1."""
+    if kind == "week":
+        return (min(on, day(date(_LAST_YEAR, 12, 28))) - FIRST_DAY) // 7
     date_on = day_date(on)
     each = PER_YEAR[kind]
     return min(date_on.year, _LAST_YEAR) * each + (date_on.month - 1) * each // 12
@@ -70,6 +72,8 @@ def period_of(kind: str, number: int) -> Period:
     """The period of a number."""
     if kind == "once":
         return ONCE
+    if kind == "week":
+        return period_with("week", FIRST_DAY + 7 * number)
     year, turn = divmod(number, PER_YEAR[kind])
     return parse_period(f"{year:04}" + {"year": "", "quarter": f"-Q{turn + 1}", "month": f"-{turn + 1:02}"}[kind])
 
@@ -101,9 +105,7 @@ def moment(rule: Rule, stretch: Stretch, name: str = "") -> Moment:
         days = {day_name: rule.day(day_name, period) for day_name in ("period.start", "period.end", "payment.date")}
         month: Whole = (day_date(period.start).month - 1) if rule.period_kind != "once" else 0
     else:
-        each = PER_YEAR[rule.period_kind]
-        turn = number - times(divided(number, each), each)
-        month = times(turn, 12 // each)
+        month = _month(rule.period_kind, number)
         start = first_day(rule.period_kind, number)
         paid = rule.day("payment.date", period_of(rule.period_kind, stretch.periods[0]))
         end = first_day(rule.period_kind, number + 1) - 1
@@ -118,6 +120,14 @@ def moment(rule: Rule, stretch: Stretch, name: str = "") -> Moment:
         given += [event >= low, event <= high]
         days["event.date"] = event
     return Moment(days, month, number, event, tuple(given), soon)
+
+
+def _month(kind: str, number: Whole) -> Whole:
+    """The month of the year, from 0, in which a year, quarter or month begins; nothing asks for that of a week."""
+    if kind == "week":
+        return 0
+    each = PER_YEAR[kind]
+    return times(number - times(divided(number, each), each), 12 // each)
 
 
 def asks_period(rule: Rule) -> bool:

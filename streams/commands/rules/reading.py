@@ -27,7 +27,7 @@ Document = Annotated[Path, typer.Argument(metavar="RULE.yaml", help="A rule docu
 Documents = Annotated[list[Path], typer.Argument(metavar="RULE|FOLDER...", help="Rule documents, or folders of them.")]
 Registries = Annotated[Path, typer.Option("--registries", envvar="PAYOUT_REGISTRIES", help="The folder of registry documents.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout and nothing else there.")]
-PeriodText = Annotated[str, typer.Option("--period", help="once, 2022, 2022-Q1 or 2022-03.")]
+PeriodText = Annotated[str, typer.Option("--period", help="once, 2022, 2022-Q1, 2022-03 or 2022-W05.")]
 Facts = Annotated[Path, typer.Option("--facts", metavar="FILE", help="Parquet, CSV or NDJSON with a column subject and one column per fact of the rule.")]
 Members = Annotated[
     Path | None,
