@@ -18,7 +18,7 @@ help:
 	@echo "make kafka-test   every test on a real Kafka broker, with those that take long (make test leaves them out)"
 	@echo "make lint    style, types and import contracts alone"
 	@echo "make bench   the event path beside the bare path and beside others on Kafka, what-if, activation run, latency, recovery, memory, hostile documents"
-	@echo "make soak    kills at every named point and at random, and the deliberate defects, each of which must turn its test red"
+	@echo "make soak    kills at every named point and at random, and the deliberate defects, each of which must turn its test red; 280,005 tax units beside Tax-Calculator"
 	@echo "make docs    writes the pages that are made from code"
 	@echo "make lock    resolves the requirements anew"
 	@echo "make clean   removes .venv and caches, never a home"
@@ -45,7 +45,7 @@ kafka-test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -q tests/kafka $(ARGS)
 
 soak: kafka-test
-	@$(BIN)/python -m loadtests.soak $(ARGS)
+	@status=0; $(BIN)/python -m loadtests.soak $(ARGS) || status=$$?; $(BIN)/python -m loadtests.taxcalc_comparison || status=$$?; exit $$status
 
 docs: .venv/dev.stamp
 	@$(BIN)/python tests/test_docs.py
@@ -54,6 +54,7 @@ lock: .venv/dev.stamp
 	@$(PIP) install pip-tools
 	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet $(COMPILE) --build-deps-for editable --output-file requirements.lock pyproject.toml
 	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet $(COMPILE) --build-deps-for editable --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/python -m piptools compile --quiet $(COMPILE) --output-file loadtests/taxcalc.lock loadtests/taxcalc.in
 
 clean:
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info build
