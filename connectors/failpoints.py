@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 RUNNER = (
     "claimed",
+    "budget_reserved",
     "after_fold",
     "before_commit",
     "after_commit",

@@ -17,7 +17,6 @@ class HoldReason(StrEnum):
     PAYEE_DECEASED = "payee_deceased"
     ENTITLEMENT_UNDETERMINED = "entitlement_undetermined"
     BENEFIT_SUSPENDED = "benefit_suspended"
-    BUDGET_EXHAUSTED = "budget_exhausted"
     NO_ACCOUNT = "no_account"
     ACCOUNT_DISPUTED = "account_disputed"
     ACCOUNT_PENDING = "account_pending"
@@ -32,6 +31,7 @@ class HoldReason(StrEnum):
     HOLDER_MISMATCH = "holder_mismatch"
     ACCOUNT_SHARED = "account_shared"
     ABOVE_REVIEW_LIMIT = "above_review_limit"
+    BUDGET_EXHAUSTED = "budget_exhausted"
 
     @property
     def sentence(self) -> str:

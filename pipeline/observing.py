@@ -156,6 +156,10 @@ ORDER_AMOUNT = _gauge(
 ORDERS_HELD = _gauge("orders_held", ("reason",), "Orders that may not leave yet, by reason.", "Is money stuck, and why?")
 OLDEST_HELD_AGE = _gauge("oldest_held_age_seconds", (), "Age of the oldest held order.", "Since when is money stuck?", "seconds")
 CLAIMS = _gauge("claims_minor", ("benefit", "currency"), "Money ordered beyond what is owed, standing as claims.", "How much was paid too much?", "minor units")
+BUDGET_LEFT = _gauge(
+    "budget_left_minor", ("benefit", "year", "currency"), "Money that may still be released of a budget (year is `all` where it is one for all years).",
+    "Is a budget about to be reached?", "minor units",
+)  # fmt: skip
 DEAD_LETTERS_OPEN = _gauge("dead_letters_open", ("topic",), "Records set aside and not yet dealt with.", "What could not be read and waits for a person?")
 LAG = _gauge("lag_records", ("topic", "shard"), "Records in the log after the committed position.", "How far behind is each shard?")
 UNREAD = _gauge(
@@ -213,8 +217,9 @@ INGEST_DURATION = _duration(
 
 CATALOGUE: tuple[Metric, ...] = (
     EVENTS_CONSUMED, EVENTS_PROCESSED, FRAMES, FRAME_DURATION, STAGE_DURATION, DECISIONS, ORDERS_CREATED, ORDERS_CREATED_AMOUNT, ORDERS, ORDER_AMOUNT,
-    ORDERS_HELD, OLDEST_HELD_AGE, CLAIMS, DEAD_LETTERS_OPEN, LAG, UNREAD, ACTIVATION_LEFT, OUTBOX_PENDING, BANK_FILES, BANK_ANSWERS, STORE_TRANSACTION,
-    STORE_RETRIES, POSITION_CONFLICTS, LEDGER_IMBALANCE, BUILD_INFO, LAST_PROGRESS, INGEST_REQUESTS, INGEST_EVENTS, INGEST_PENDING, INGEST_DURATION,
+    ORDERS_HELD, OLDEST_HELD_AGE, BUDGET_LEFT, CLAIMS, DEAD_LETTERS_OPEN, LAG, UNREAD, ACTIVATION_LEFT, OUTBOX_PENDING, BANK_FILES, BANK_ANSWERS,
+    STORE_TRANSACTION, STORE_RETRIES, POSITION_CONFLICTS, LEDGER_IMBALANCE, BUILD_INFO, LAST_PROGRESS, INGEST_REQUESTS, INGEST_EVENTS, INGEST_PENDING,
+    INGEST_DURATION,
 )  # fmt: skip
 """Every metric there is, in the order of the documentation."""
 

@@ -11,14 +11,18 @@ from .rules.life import WHOLE, Layer, Life, place_in_share
 from .rules.periods import period_with
 
 if TYPE_CHECKING:
+    from .budgets import Budget
     from .decisions import ActiveRule
 
 
 class Standing:
     """The rules that decide one benefit and period: the newest for its share of the subjects, the older ones for the rest.
 
-    `run` names the layers: when it changes, everybody already known is decided again. While `suspended` nothing is released.
+    `run` names the layers: when it changes, everybody already known is decided again. While `suspended` nothing is released; of a `budget` no
+    more than its limit is.
     """
+
+    budget: Budget | None = None
 
     def __init__(self, layers: Sequence[tuple[ActiveRule, int]], *, run: str = "", suspended: bool = False) -> None:
         self.layers, self.run, self.suspended = tuple(layers), run, suspended

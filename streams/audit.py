@@ -13,7 +13,8 @@ from typing import TypeVar
 import msgspec
 
 from connectors.sandbox_bank import read_journal
-from connectors.store import proof
+from connectors.store import budgets, proof
+from pipeline.budgets import budget_year
 from pipeline.decisions import ActiveRule, Outcome
 from pipeline.facts import History, decode_history
 from pipeline.orders import State, end_to_end_id, fingerprint, order_id
@@ -139,6 +140,7 @@ def _decided_anew(installation: Installation) -> tuple[list[Check], Digest]:
     rules: dict[tuple[int, str], ActiveRule] = {}
     violations: list[str] = []
     missed: list[str] = []
+    limited: set[tuple[str, str]] = set()
     for connection in installation.store.servers("payout audit"):
         known: dict[str, bytes] = {}
         for subject, history in proof.histories(connection):
@@ -158,7 +160,10 @@ def _decided_anew(installation: Installation) -> tuple[list[Check], Digest]:
         rules.update(_rules(installation, proof.documents(connection), {*by_rule, *((rule_id, period) for _, period, rule_id, _ in standing)} - rules.keys()))
         for benefit, period, rule_id, share in standing:
             decided = known if share == WHOLE else {subject: known[subject] for subject in known if place_in_share(benefit, subject) < share}
-            missed += missing(rules[rule_id, period], decided, entitled.get((benefit, period), set()))
+            active = rules[rule_id, period]
+            missed += missing(active, decided, entitled.get((benefit, period), set()))
+            year = budget_year(active.rule, active.period)
+            limited |= {(benefit, year)} if year is not None else set()
         for rule, levels in by_rule.items():
             violations += _otherwise_decided(rules[rule], levels, known)
     told_of_members = untold(installation, everybody, [active.rule for active in rules.values()])
@@ -166,6 +171,7 @@ def _decided_anew(installation: Installation) -> tuple[list[Check], Digest]:
         _check("complete", "every known person, household or business is granted, refused or undetermined for every active benefit", len(everybody), missed),
         _check("members", "every household has been told what was said of its members, and nothing else", *told_of_members),
         _check("decided", "deciding everybody again from the facts gives what is kept", checked, violations),
+        _check("budgets", "no budget is passed, and what waits for one waits for a reason", *budgets.unlawful(installation.store, limited)),
     ], Digest(facts.hex(), owed.hex())
 
 

@@ -19,6 +19,8 @@ from pipeline.observing import DECISIONS, ORDERS_CREATED, ORDERS_CREATED_AMOUNT,
 from pipeline.orders import HeldOrder, Kind, State, Step, fingerprint, order_ids
 from pipeline.standing import Standing
 
+from .allowances import Allowances
+
 _OUTCOME = {Decision.REFUSED: "refused", Decision.GRANTED: "granted", Decision.UNDETERMINED: "undetermined"}
 DEATH = "residency.death_date"
 
@@ -32,6 +34,9 @@ _CODE = {reason: reason.value.encode() for reason in HoldReason}
 NewRow = tuple[ActiveRule, NewOrder, Entitlement]
 """A new order, with the rule that asks for it and its entitlement."""
 
+Asked = tuple[ActiveRule, str, int]
+"""(rule, subject, amount_minor) of an order that has not left."""
+
 HeldRow = tuple[int, int, int, str]
 """(sequence, amount_minor, steps, reason) of a held order."""
 
@@ -40,9 +45,17 @@ class FrameOrders:
     """Collects what a frame does to entitlements and orders."""
 
     def __init__(
-        self, transaction: FrameTransaction, standing: Mapping[int, Standing], policy: AccountPolicy, alive: Reader, today: int, observer: Observer
+        self,
+        transaction: FrameTransaction,
+        standing: Mapping[int, Standing],
+        allowances: Allowances,
+        policy: AccountPolicy,
+        alive: Reader,
+        today: int,
+        observer: Observer,
     ) -> None:
         self.transaction, self.standing, self.policy, self.today, self.observer = transaction, standing, policy, today, observer
+        self._allowances = allowances
         self.release_seq = transaction.claim.release_seq
         self.findings: list[tuple[str, str, str]] = []
         self._alive = alive
@@ -170,9 +183,14 @@ class FrameOrders:
             if (rule := self._rule_of(subject, period_id)) is not None
             for row in sorted(self._held[subject, period_id])
         ]
-        placed = self._alone([*places, *(place for _, _, _, place in waiting)])
-        self._columns = self._columns_of_new(placed[: len(self._new)])
-        for (subject, rule, row, _), place in zip(waiting, placed[len(self._new) :], strict=True):
+        placed = self._alone([*(place for _, _, _, place in waiting), *places])
+        asked = [
+            *((rule, subject, row[1]) for subject, rule, row, _ in waiting),
+            *((rule, order.subject, order.amount_minor) for rule, order, _ in self._new),
+        ]
+        placed = self._afforded(asked, self._guarded(asked, placed, len(waiting)))
+        self._columns = self._columns_of_new(placed[len(waiting) :])
+        for (subject, rule, row, _), place in zip(waiting, placed[: len(waiting)], strict=True):
             self._place_held(subject, rule, row, *place)
         self._account_for_new()
 
@@ -206,16 +224,40 @@ class FrameOrders:
         crowded = {key for key, count in holders.items() if count > self.policy.max_subjects_per_account}
         return [SHARED if key in crowded else place for key, place in zip(keys, places, strict=True)] if crowded else places
 
+    def _guarded(self, asked: Sequence[Asked], places: Sequence[Place], held: int) -> list[Place]:
+        """The same places, save where something else than the account keeps the order; the first `held` of them have been held."""
+        guarded: list[Place] = []
+        for index, ((rule, subject, amount_minor), place) in enumerate(zip(asked, places, strict=True)):
+            reason, above = place[0], rule.rule.review_above_minor
+            if reason is not HoldReason.PAYEE_DECEASED:
+                if index < held and self._undetermined(subject, rule.benefit_period_id):
+                    place = HoldReason.ENTITLEMENT_UNDETERMINED, None
+                elif self.standing[rule.benefit_period_id].suspended:
+                    place = HoldReason.BENEFIT_SUSPENDED, None
+                elif reason is None and above is not None and amount_minor > above:
+                    place = HoldReason.ABOVE_REVIEW_LIMIT, None
+            guarded.append(place)
+        return guarded
+
+    def _undetermined(self, subject: str, benefit_period_id: int) -> bool:
+        entitlement = self.entitlement(subject, benefit_period_id)
+        return entitlement is not None and entitlement.decision == Decision.UNDETERMINED
+
+    def _afforded(self, asked: Sequence[Asked], places: list[Place]) -> list[Place]:
+        """The same places, save where the budget does not have the money."""
+        leaving = [index for index, (_, account) in enumerate(places) if account is not None] if self._allowances.limited else []
+        if leaving:
+            fits = self._allowances.fitting([(asked[index][0].benefit_period_id, asked[index][2]) for index in leaving])
+            for index, fitting in zip(leaving, fits, strict=True):
+                if not fitting:
+                    places[index] = HoldReason.BUDGET_EXHAUSTED, None
+        return places
+
     def _columns_of_new(self, places: Sequence[Place]) -> Sequence[Sequence[int | bytes]]:
         """The new orders as columns of `ORDER`; those that may leave get their number in the outbox."""
         states, attempts, release_seqs, reasons, accounts = [], [], [], [], []
         release_seq = self.release_seq
-        for (rule, order, entitlement), (reason, account) in zip(self._new, places, strict=True):
-            above = rule.rule.review_above_minor
-            if self.standing[rule.benefit_period_id].suspended and reason is not HoldReason.PAYEE_DECEASED:
-                reason = HoldReason.BENEFIT_SUSPENDED
-            elif reason is None and above is not None and order.amount_minor > above:
-                reason = HoldReason.ABOVE_REVIEW_LIMIT
+        for (_, _, entitlement), (reason, account) in zip(self._new, places, strict=True):
             if reason is not None or account is None:
                 entitlement.held += 1
                 states.append(State.HELD)
@@ -246,14 +288,6 @@ class FrameOrders:
         sequence, amount_minor, steps, held_for = row
         period_id = rule.benefit_period_id
         key = subject, period_id
-        entitlement = self.entitlement(*key)
-        above = rule.rule.review_above_minor
-        if entitlement is not None and entitlement.decision == Decision.UNDETERMINED and reason is not HoldReason.PAYEE_DECEASED:
-            reason = HoldReason.ENTITLEMENT_UNDETERMINED
-        elif reason is not HoldReason.PAYEE_DECEASED and self.standing[period_id].suspended:
-            reason = HoldReason.BENEFIT_SUSPENDED
-        elif reason is None and above is not None and amount_minor > above:
-            reason = HoldReason.ABOVE_REVIEW_LIMIT
         if reason is None and account is not None:
             self.release_seq += 1
             self._after.setdefault(key, self._before[key]).held -= 1

@@ -18,6 +18,7 @@ from connectors.store import proof
 from connectors.store.rule_log import read_log
 from connectors.store.rulebook import enlist
 from connectors.store.servers import Store
+from pipeline import budgets
 from pipeline.accounts import AccountPolicy
 from pipeline.decisions import ActiveRule
 from pipeline.facts import day
@@ -82,6 +83,8 @@ class Installation:
     def standing(self, today: date) -> list[Standing]:
         """What decides on a day: of each benefit and period the rules that the log left, and the documents that are trusted without it."""
         found = {active.benefit_period_id: Standing([(active, WHOLE)]) for active in self.trusted()}
+        for benefit in {standing.rule.benefit for standing in found.values()}:
+            budgets.assign([standing for standing in found.values() if standing.rule.benefit == benefit])
         for life in lives(read_log(self.store)).values():
             for standing in self.standing_of(life, day(today)):
                 if standing.benefit_period_id in found:
@@ -93,7 +96,7 @@ class Installation:
     def standing_of(self, life: Life, today: int, store: Store | None = None) -> list[Standing]:
         """What decides one benefit on a day, enlisted in the store, or in another one."""
         rules = {layer.rule: self.restored(life, layer.rule) for layer in life.in_effect(today)}
-        return [
+        found = [
             Standing(
                 [(activate(store or self.store, rules[layer.rule], period, self.registries), layer.share) for layer in layers],
                 run=run_name(layers),
@@ -101,6 +104,8 @@ class Installation:
             )
             for period, layers in layers_by_period(life, rules, today).items()
         ]
+        budgets.assign(found, life)
+        return found
 
     def restored(self, life: Life, rule_hash: str) -> Rule:
         """A rule restored from the log; Malformed where its text is not the document that was submitted, or cannot be read any more."""

@@ -24,6 +24,7 @@ from pipeline.registry import Event, Registries
 from pipeline.sharding import astray, partition_of
 from pipeline.standing import Standing
 
+from .allowances import Allowances, Unlimited
 from .frame_orders import DEATH, FrameOrders, alive_reader
 from .members import MemberRun, Telling, share_event
 from .topics import MEMBERS, RECEIPTS
@@ -51,10 +52,12 @@ class Lane:
         policy: AccountPolicy,
         observer: Observer,
         today: Callable[[], date],
+        allowances: Allowances | None = None,
     ) -> None:
         self.connection, self.claim, self.registries, self.policy, self.observer = connection, held, registries, policy, observer
         self.today = today
         self._shards = members.shards(connection)
+        self._allowances = allowances or Unlimited()
         self.standing: dict[int, Standing] = {}
         self._undecided: set[int] = set()
         self._periods: dict[tuple[str, str], int] = {}
@@ -79,6 +82,7 @@ class Lane:
         self._periods = benefit_periods(self.connection)
         rules = [active.rule for standing in standings for active in standing.rules.values()]
         self._telling = Telling(needs_of(rules, self.registries.catalogue))
+        self._allowances.stand(self.standing)
         self._wait()
 
     def _wait(self) -> None:
@@ -330,7 +334,7 @@ class Lane:
 
     def orders(self, transaction: FrameTransaction, observer: Observer) -> FrameOrders:
         """The orders of a transaction of this lane."""
-        return FrameOrders(transaction, self.standing, self.policy, self._alive, day(self.today()), observer)
+        return FrameOrders(transaction, self.standing, self._allowances, self.policy, self._alive, day(self.today()), observer)
 
     @staticmethod
     def finish(transaction: FrameTransaction, orders: FrameOrders, history_of: Callable[[str], History]) -> None:

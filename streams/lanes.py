@@ -24,6 +24,7 @@ from pipeline.standing import Standing
 
 from . import garbage, logs
 from .activation import ActivationRuns
+from .allowances import Allowances
 from .installation import Installation, opened
 from .lane import Lane
 from .patience import PATIENCE_S, patiently
@@ -67,6 +68,7 @@ class Lanes:
         self._lanes: dict[int, Lane] = {}
         self._runs: dict[int, ActivationRuns] = {}
         self._rule_log: Connection[Row] | None = None
+        self._reserves: Connection[Row] | None = None
         self._stands: Sequence[Standing] | None = None
         self._seen: tuple[int, date] | None = None
         self._looked = 0.0
@@ -87,6 +89,7 @@ class Lanes:
     def claim(self) -> None:
         """Takes the shards over; whom a rule has not decided yet, and what is held, is looked at again in the steps that follow."""
         self._stack.close()
+        self._reserves = None
         owner = f"{os.uname().nodename}:{os.getpid()}"
         store = self._installation.store
         connections = {url: self._stack.enter_context(store.connect(url, f"payout lanes {os.getpid()}", Use.LANE)) for url in store.urls}
@@ -95,11 +98,19 @@ class Lanes:
             self._lanes[shard] = Lane.take_over(
                 connections[own], shard, owner, self._installation.topics, [connection for url, connection in connections.items() if url != own],
                 registries=self._installation.registries, policy=self._installation.policy, observer=self._observer, today=self._today,
+                allowances=Allowances(store, shard, connections[own], self._reserving),
             )  # fmt: skip
         failpoint("claimed")
         self._runs = {shard: ActivationRuns(lane) for shard, lane in self._lanes.items()}
         self._rule_log = connections[store.urls[0]]
         self._stand(self._look())
+
+    def _reserving(self) -> Connection[Row]:
+        """The connection on which budgets are reserved while a transaction of a lane is under way; most installations never need it."""
+        if self._reserves is None:
+            store = self._installation.store
+            self._reserves = self._stack.enter_context(store.connect(store.urls[0], f"payout budgets {os.getpid()}"))
+        return self._reserves
 
     def look(self) -> None:
         """Follows the log of rules where it has grown, and the calendar where a day has begun. Rules that cannot be read change nothing."""

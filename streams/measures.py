@@ -6,8 +6,20 @@ import time
 from datetime import UTC, datetime
 
 from connectors.store.activations import runs
+from connectors.store.budgets import kept
 from connectors.store.queries import queries_of
-from pipeline.observing import ACTIVATION_LEFT, CLAIMS, DEAD_LETTERS_OPEN, LEDGER_IMBALANCE, OLDEST_HELD_AGE, ORDER_AMOUNT, ORDERS, ORDERS_HELD, OUTBOX_PENDING
+from pipeline.observing import (
+    ACTIVATION_LEFT,
+    BUDGET_LEFT,
+    CLAIMS,
+    DEAD_LETTERS_OPEN,
+    LEDGER_IMBALANCE,
+    OLDEST_HELD_AGE,
+    ORDER_AMOUNT,
+    ORDERS,
+    ORDERS_HELD,
+    OUTBOX_PENDING,
+)
 
 from .installation import Installation
 from .metrics import Metrics
@@ -35,6 +47,10 @@ def measure(installation: Installation, metrics: Metrics) -> None:
         oldest = min((standing.oldest_at for standing in held), default=None)
         metrics.gauge(OLDEST_HELD_AGE, (datetime.now(UTC) - oldest).total_seconds() if oldest else 0)
         metrics.replace(CLAIMS, {(claim.key, claim.currency): claim.amount_minor for claim in queries.claims()})
+        left_minor: dict[tuple[str, ...], float] = {
+            (row.benefit, row.year or "all", row.currency): max(row.limit_minor - row.taken_minor, 0) for row in kept(installation.store)
+        }
+        metrics.replace(BUDGET_LEFT, left_minor)
         letters = queries.dead_letter_counts()
         metrics.replace(DEAD_LETTERS_OPEN, {(topic,): letters.get((topic, "open"), 0) for topic in installation.topics})
         metrics.gauge(OUTBOX_PENDING, queries.outbox_pending())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime
+
+from msgspec import UNSET
 
 from connectors.keys import Key
 from connectors.store.rule_log import RuleLog, currencies, writing
@@ -13,15 +16,19 @@ from pipeline.rules.approval import (
     Refused,
     approval_bytes,
     authorship_bytes,
+    budget_bytes,
     find,
     judge_approval,
     judge_approvals,
     judge_author,
+    judge_budget,
+    judge_cost,
 )
 from pipeline.rules.life import (
     WHOLE,
     Activated,
     Approved,
+    BudgetSet,
     Document,
     Entry,
     Layer,
@@ -70,8 +77,11 @@ class RuleLife:
             known = next((entry for entry in log.entries if isinstance(entry.entry, Submitted) and entry.entry.rule == rule.hash), None)
             return known or self._append(log, Submitted(rule.benefit, rule.hash, rule.text, public, signature))
 
-    def simulated(self, named: Named, simulation: str, against: str = "", candidate: str = "") -> Outcome:
-        """Records the result of a what-if of `candidate` by its hash; approvals sign it. The same result again changes nothing."""
+    def simulated(self, named: Named, simulation: str, against: str = "", candidate: str = "", cost_minor: int | None = None) -> Outcome:
+        """Records the result of a what-if of `candidate` by its hash, with what it costs against its budget; approvals sign the hash.
+
+        The same result again changes nothing.
+        """
         with writing(self._installation.store) as log:
             found = _found(log, named)
             if isinstance(found, Refused):
@@ -81,7 +91,7 @@ class RuleLife:
                 return [Refused(Refusal.OTHER_SIMULATION, f"It is of the document {candidate[:12]}, not of {document.rule[:12]}.")]
             if document.simulation == simulation:
                 return next(logged for logged in reversed(log.entries) if isinstance(logged.entry, Simulated) and logged.entry.rule == document.rule)
-            return self._append(log, Simulated(life.benefit, document.rule, simulation, against))
+            return self._append(log, Simulated(life.benefit, document.rule, simulation, against, UNSET if cost_minor is None else cost_minor))
 
     def approve(self, named: Named, role: str, key: Key, valid_days: int | None = None) -> Outcome:
         """Approves a document with its last simulation, in a role, by a signature that is good for some days."""
@@ -121,7 +131,7 @@ class RuleLife:
     def _judged(self, life: Life, document: Document, rule: Rule, entry: Activated) -> list[Refused]:
         """Why a document cannot be activated so."""
         settings = self._installation.settings.approvals
-        refused = [*untested_by_itself(rule), *judge_approvals(document, rule, self._people, settings.need, self._today)]
+        refused = [*untested_by_itself(rule), *judge_approvals(document, rule, self._people, settings.need, self._today), *judge_cost(document, rule)]
         layer = Layer(entry.rule, 0, entry.from_day, entry.share, entry.first, entry.last)
         ahead = max(self._today, entry.from_day, rule.in_force[0] if entry.last == "" else 0) + 366
         if not any(True for _ in periods_of(layer, rule, ahead)):
@@ -150,6 +160,28 @@ class RuleLife:
         with writing(self._installation.store) as log:
             life = self._active(log, benefit)
             return self._append(log, Resumed(benefit)) if life is not None and life.suspended else [Refused(Refusal.NOT_SUSPENDED, benefit)]
+
+    def set_budget(self, benefit: str, amount: int | Callable[[str], int], why: str, role: str, key: Key, year: str | None = None) -> Outcome:
+        """Sets what may be spent on a benefit, in a year or in all, until a document says another budget; what was held for it is looked at again.
+
+        The amount is in minor units, or what gives them for the benefit's currency.
+        """
+        with writing(self._installation.store) as log:
+            life = self._active(log, benefit)
+            if life is None:
+                return [Refused(Refusal.NOT_ACTIVE, benefit)]
+            document = life.documents[life.newest(self._today) or life.layers[-1].rule]
+            rule = self._installation.restored(life, document.rule)
+            if rule.limits.budget is None:
+                return [Refused(Refusal.NO_BUDGET, f"{benefit} {document.rule[:12]}.")]
+            of = "" if rule.limits.budget.per == "once" else year or f"{self._now.year:04}"
+            if year not in (None, of):
+                return [Refused(Refusal.NO_BUDGET, f"{benefit} {document.rule[:12]} has one budget for all years; leave the year out.")]
+            amount_minor = amount if isinstance(amount, int) else amount(rule.currency)
+            said = budget_bytes(benefit, of, amount_minor, rule.currency, why, role, self._person)
+            entry = BudgetSet(benefit, of, amount_minor, rule.currency, why, role, key.public, key.sign(said))
+            need = self._installation.settings.approvals.need
+            return judge_budget(document, rule, entry, self._person, self._people, need) or self._append(log, entry)
 
     def rollback(self, benefit: str, to: str = "") -> Outcome:
         """Brings back the layers as they stood when an older rule was activated; what was only scheduled is void."""

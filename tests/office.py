@@ -66,7 +66,7 @@ class Office:
     def approved(self, rule: Rule) -> Rule:
         """Submitted, simulated and approved by two people in two roles."""
         self.submitted(rule)
-        entry(self.by("Cleo").simulated(rule.hash, SIMULATION))
+        entry(self.by("Cleo").simulated(rule.hash, SIMULATION, cost_minor=rule.budget_minor))
         entry(self.by("Anna").approve(rule.hash, "legal", self.keys["Anna"]))
         entry(self.by("Bo").approve(rule.hash, "finance", self.keys["Bo"]))
         return rule

@@ -134,6 +134,13 @@ DAMAGES: list[tuple[str, str, str]] = [
         "UPDATE facts SET history = (SELECT history FROM facts WHERE subject = 'refused') WHERE subject = 'held'",
         "held: kept as decision 1 with 120000 minor units, decided 0 with 0 minor units now",
     ),
+    ("budgets", "UPDATE budget_share SET reserved_minor = 1 WHERE shard = 0; UPDATE budget SET reserved_minor = 1", "shard 0 has released"),
+    ("budgets", "UPDATE budget SET limit_minor = 1", "us-eip1: reserved "),
+    (
+        "budgets",
+        "UPDATE payment_order SET reason = 'budget_exhausted' WHERE subject = 'held'",
+        "held us-eip1 once order 1 waits for a budget that was not reached",
+    ),
     ("decided", "UPDATE entitlement SET receipt = overlay(receipt PLACING '\\x01' FROM 2) WHERE subject = 'paid'", "paid: kept as decision 1"),
     (
         "decided",

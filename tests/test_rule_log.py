@@ -110,8 +110,8 @@ def test_a_document_is_submitted_simulated_approved_by_two_people_and_activated(
 def test_the_same_document_or_simulation_again_changes_nothing(office: Office, law: Rule):
     first = entry(office.by("Cleo").submit(law))
     assert entry(office.by("Cleo").submit(law)) == first
-    result = entry(office.by("Cleo").simulated(law.hash, SIMULATION))
-    assert entry(office.by("Cleo").simulated(law.hash, SIMULATION)) == result
+    result = entry(office.by("Cleo").simulated(law.hash, SIMULATION, cost_minor=0))
+    assert entry(office.by("Cleo").simulated(law.hash, SIMULATION, cost_minor=0)) == result
     assert len(office.log) == 2
 
 
@@ -140,13 +140,13 @@ def test_nobody_who_is_not_known_submits(office: Office, law: Rule):
 
 def test_an_author_does_not_approve_their_own_document(office: Office, law: Rule):
     entry(office.by("Anna").submit(law, office.keys["Anna"]))
-    entry(office.by("Anna").simulated(law.hash, SIMULATION))
+    entry(office.by("Anna").simulated(law.hash, SIMULATION, cost_minor=0))
     assert codes(office.by("Anna").approve(law.hash, "legal", office.keys["Anna"])) == [Refusal.AUTHOR_APPROVES]
 
 
 def test_one_person_does_not_approve_in_two_roles(office: Office, law: Rule):
     office.submitted(law)
-    entry(office.by("Cleo").simulated(law.hash, SIMULATION))
+    entry(office.by("Cleo").simulated(law.hash, SIMULATION, cost_minor=0))
     entry(office.by("Anna").approve(law.hash, "legal", office.keys["Anna"]))
     assert codes(office.by("Anna").approve(law.hash, "finance", office.keys["Anna"])) == [Refusal.ONE_PERSON_TWO_ROLES]
     assert codes(office.by("Cleo").activate(law.hash)) == [Refusal.APPROVALS_MISSING]
@@ -154,7 +154,7 @@ def test_one_person_does_not_approve_in_two_roles(office: Office, law: Rule):
 
 def test_a_foreign_signature_is_refused(office: Office, law: Rule):
     office.submitted(law)
-    entry(office.by("Cleo").simulated(law.hash, SIMULATION))
+    entry(office.by("Cleo").simulated(law.hash, SIMULATION, cost_minor=0))
     assert codes(office.by("Anna").approve(law.hash, "legal", office.keys["Mallory"])) == [Refusal.SIGNATURE_FOREIGN]
     assert codes(office.by("Mallory").approve(law.hash, "legal", office.keys["Mallory"])) == [Refusal.UNKNOWN_PERSON]
 
@@ -163,7 +163,7 @@ def test_nothing_is_approved_before_it_was_simulated_nor_active_before_it_was_ap
     office.submitted(law)
     assert codes(office.by("Anna").approve(law.hash, "legal", office.keys["Anna"])) == [Refusal.NOT_SIMULATED]
     assert codes(office.by("Cleo").activate(law.hash)) == [Refusal.NOT_SIMULATED]
-    entry(office.by("Cleo").simulated(law.hash, SIMULATION))
+    entry(office.by("Cleo").simulated(law.hash, SIMULATION, cost_minor=0))
     assert codes(office.by("Cleo").activate(law.hash)) == [Refusal.APPROVALS_MISSING]
 
 
@@ -192,7 +192,7 @@ def test_a_document_with_branches_that_no_test_reaches_is_not_approved(office: O
     first = rest.index("  - name:", 10)
     few = load_rule(f"{text}\ntests:\n{rest[:first]}{rest[rest.index('approvals:') :]}", load_registries(SHIPPED / "registries").catalogue)
     office.submitted(few)
-    entry(office.by("Cleo").simulated(few.hash, SIMULATION))
+    entry(office.by("Cleo").simulated(few.hash, SIMULATION, cost_minor=0))
     assert codes(office.by("Anna").approve(few.hash, "legal", office.keys["Anna"])) == [Refusal.BRANCHES_UNTESTED]
 
 
@@ -201,7 +201,7 @@ def test_a_document_whose_claim_fails_is_not_approved(office: Office, law: Rule)
     wrong = load_rule(text, load_registries(SHIPPED / "registries").catalogue)
     assert len(wrong.claims) == 1
     office.submitted(wrong)
-    entry(office.by("Cleo").simulated(wrong.hash, SIMULATION))
+    entry(office.by("Cleo").simulated(wrong.hash, SIMULATION, cost_minor=0))
     assert codes(office.by("Anna").approve(wrong.hash, "legal", office.keys["Anna"])) == [Refusal.CLAIMS_UNPROVED]
 
 

@@ -25,7 +25,7 @@ OF_SUBJECTS = ("facts", "entitlement", "payment_order", "order_history", "findin
 OF_RECORDS = ("position", "division", "frame", "dead_letter", "dead_letter_step", "transfer")
 """Rows that tell of the log, and stay."""
 
-OF_SHARDS = ("lane", "relay", "activation", "member_run", "member_told", "member_share", "submission")
+OF_SHARDS = ("lane", "relay", "activation", "member_run", "member_told", "member_share", "submission", "budget_share")
 """Rows of a shard itself, each with a statement of its own."""
 
 PART = "/"
@@ -55,6 +55,8 @@ INSERT INTO member_told SELECT c.child, t.needs, f.child FROM member_told AS t
     JOIN (SELECT parent, child FROM child UNION ALL SELECT DISTINCT parent, parent FROM child) AS c ON c.parent = t.shard
     JOIN (SELECT parent, child FROM everywhere UNION ALL SELECT DISTINCT parent, parent FROM everywhere) AS f ON f.parent = t.from_shard
     ON CONFLICT DO NOTHING;
+-- What each shard has reserved of a budget is counted anew, from what has left, when the shards are claimed.
+DELETE FROM budget_share;
 """
 
 _OUTBOX = f"""

@@ -293,6 +293,29 @@ class MemberRun(SQLModel, table=True):
     done: bool = _column(Boolean)
 
 
+class BudgetRow(SQLModel, table=True):
+    """What may be released of a benefit, and what the shards have reserved of it; on the first server."""
+
+    __tablename__ = "budget"
+    benefit: str = _column(CODE, key=True)
+    year: str = _column(CODE, key=True)
+    number: int = _column(BigInteger)
+    limit_minor: int = _column(BigInteger)
+    reserved_minor: int = _column(BigInteger)
+    begun_minor: int = _column(BigInteger)
+    stopped_at: datetime | None = _column(INSTANT, nullable=True)
+
+
+class BudgetShare(SQLModel, table=True):
+    """What one shard has reserved of a budget."""
+
+    __tablename__ = "budget_share"
+    benefit: str = _column(CODE, key=True)
+    year: str = _column(CODE, key=True)
+    shard: int = _column(SmallInteger, key=True)
+    reserved_minor: int = _column(BigInteger)
+
+
 class Submission(SQLModel, table=True):
     """One message to the bank."""
 

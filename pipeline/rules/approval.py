@@ -9,9 +9,10 @@ import msgspec
 import rfc8785
 
 from pipeline.facts import day_date
-from pipeline.signatures import People, fits
+from pipeline.money import money_text
+from pipeline.signatures import Approver, People, fits
 
-from .life import Approved, Document, Life, Logged
+from .life import Approved, BudgetSet, Document, Life, Logged
 from .rule import Rule
 
 
@@ -35,6 +36,8 @@ class Refusal(StrEnum):
     NOBODY_MUST_APPROVE = "nobody_must_approve"
     APPROVALS_MISSING = "approvals_missing"
     NO_PERIOD = "no_period"
+    UNAFFORDABLE = "unaffordable"
+    COST_UNKNOWN = "cost_unknown"
     CURRENCY_DIFFERS = "currency_differs"
     SHARE_SHRINKS = "share_shrinks"
     ALREADY_ACTIVE = "already_active"
@@ -45,6 +48,8 @@ class Refusal(StrEnum):
     ALREADY_SUSPENDED = "already_suspended"
     NOT_SUSPENDED = "not_suspended"
     ALREADY_RETIRED = "already_retired"
+    NO_BUDGET = "no_budget"
+    ROLE_NOT_ASKED = "role_not_asked"
 
     @property
     def sentence(self) -> str:
@@ -70,6 +75,8 @@ SENTENCES: dict[Refusal, str] = {
     Refusal.NOBODY_MUST_APPROVE: "Neither the document nor payout.toml asks for an approval. Add approvals.need to one of them.",
     Refusal.APPROVALS_MISSING: "Not everybody whose approval is needed has approved.",
     Refusal.NO_PERIOD: "The document is in force in none of the periods asked for. Name others with --period, or change in_force.",
+    Refusal.UNAFFORDABLE: "By its simulation the document costs more than its budget. Raise limits.budget in it, or change what it pays; both need approvals.",
+    Refusal.COST_UNKNOWN: "The document has a budget, and its simulation does not say what it costs. Simulate it again and record the result.",
     Refusal.CURRENCY_DIFFERS: "The benefit has been ordered in another currency. Give the benefit a new name.",
     Refusal.SHARE_SHRINKS: "A share of people who are decided by no older rule cannot become smaller. Suspend the benefit, or roll back.",
     Refusal.ALREADY_ACTIVE: "The document already decides these periods for this share.",
@@ -80,6 +87,8 @@ SENTENCES: dict[Refusal, str] = {
     Refusal.ALREADY_SUSPENDED: "The benefit is suspended already.",
     Refusal.NOT_SUSPENDED: "The benefit is not suspended.",
     Refusal.ALREADY_RETIRED: "The benefit is retired already.",
+    Refusal.NO_BUDGET: "The documents that decide the benefit have no such budget. See payout rules budget.",
+    Refusal.ROLE_NOT_ASKED: "Neither the document nor payout.toml asks for an approval in this role, so it cannot set the budget.",
 }
 
 
@@ -95,6 +104,7 @@ class Refused(msgspec.Struct, frozen=True):
 
 PURPOSE_APPROVAL = "payout rule approval 1"
 PURPOSE_AUTHORSHIP = "payout rule authorship 1"
+PURPOSE_BUDGET = "payout rule budget 1"
 
 
 def approval_bytes(benefit: str, rule: str, simulation: str, role: str, person: str, expires: int) -> bytes:
@@ -110,6 +120,53 @@ def approval_bytes(benefit: str, rule: str, simulation: str, role: str, person: 
 def authorship_bytes(benefit: str, rule: str, person: str) -> bytes:
     """What an author signs."""
     return rfc8785.dumps({"purpose": PURPOSE_AUTHORSHIP, "benefit": benefit, "rule": rule, "person": person})
+
+
+def budget_bytes(benefit: str, year: str, amount_minor: int, currency: str, why: str, role: str, person: str) -> bytes:
+    """What somebody signs who sets a budget."""
+    return rfc8785.dumps(
+        {
+            "purpose": PURPOSE_BUDGET, "benefit": benefit, "year": year, "amount_minor": amount_minor, "currency": currency, "why": why, "role": role,
+            "person": person,
+        }
+    )  # fmt: skip
+
+
+def judge_budget(document: Document, rule: Rule, entry: BudgetSet, person: str, people: People, need: Sequence[str]) -> list[Refused]:
+    """Why this person cannot set the budget of a benefit that the document decides: it takes a role that may approve the document, and a signature."""
+    asked, who = needed(rule, need), f"{person} as {entry.role}."
+    if not asked:
+        return [Refused(Refusal.NOBODY_MUST_APPROVE)]
+    known = people.get(person)
+    if known is None:
+        return [Refused(Refusal.UNKNOWN_PERSON, _known(person, people))]
+    found: list[Refused] = []
+    if entry.role not in asked:
+        found.append(Refused(Refusal.ROLE_NOT_ASKED, f"{who} Asked for: {', '.join(sorted(asked))}."))
+    elif entry.role not in known.roles:
+        found.append(Refused(Refusal.ROLE_NOT_HELD, f"{who} Their roles: {', '.join(known.roles) or 'none'}."))
+    if person == document.author and not rule.approvals.author_may_approve:
+        found.append(Refused(Refusal.AUTHOR_APPROVES, who))
+    signed = budget_bytes(entry.benefit, entry.year, entry.amount_minor, entry.currency, entry.why, entry.role, person)
+    return found + _judge_signature(known, entry.key, entry.signature, signed, who)
+
+
+def _judge_signature(known: Approver, key: str, signature: str, signed: bytes, who: str) -> list[Refused]:
+    if key != known.key or not known.key:
+        return [Refused(Refusal.SIGNATURE_FOREIGN, who)]
+    return [] if fits(key, signature, signed) else [Refused(Refusal.SIGNATURE_WRONG, who)]
+
+
+def judge_cost(document: Document, rule: Rule) -> list[Refused]:
+    """Why the document is not affordable, by its last simulation."""
+    if rule.budget_minor is None or not document.simulation:
+        return []
+    if document.cost_minor is None:
+        return [Refused(Refusal.COST_UNKNOWN)]
+    if document.cost_minor <= rule.budget_minor:
+        return []
+    cost, budget = money_text(document.cost_minor, rule.currency), money_text(rule.budget_minor, rule.currency)
+    return [Refused(Refusal.UNAFFORDABLE, f"It costs {cost}, the budget is {budget}.")]
 
 
 def judge_author(person: str, people: People, benefit: str, rule: str, key: str, signature: str) -> list[Refused]:
@@ -144,10 +201,7 @@ def judge_approval(document: Document, rule: Rule, approval: Logged, people: Peo
     if any(_sound(document, earlier, people, today) and earlier.person == person and _role(earlier) != entry.role for earlier in document.approvals):
         found.append(Refused(Refusal.ONE_PERSON_TWO_ROLES, who))
     signed = approval_bytes(entry.benefit, entry.rule, entry.simulation, entry.role, person, entry.expires)
-    if entry.key != known.key or not known.key:
-        found.append(Refused(Refusal.SIGNATURE_FOREIGN, who))
-    elif not fits(entry.key, entry.signature, signed):
-        found.append(Refused(Refusal.SIGNATURE_WRONG, who))
+    found += _judge_signature(known, entry.key, entry.signature, signed, who)
     if entry.expires < today:
         found.append(Refused(Refusal.SIGNATURE_EXPIRED, f"{who} It was good until {day_date(entry.expires)}."))
     return found

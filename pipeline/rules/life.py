@@ -1,4 +1,4 @@
-"""The life of a rule as a pure fold of its log: what was submitted, simulated, approved, activated, suspended, rolled back and retired.
+"""The life of a rule as a pure fold of its log: what was submitted, simulated, approved, activated, suspended, rolled back, retired and budgeted.
 
 The log is the only truth. A document is in it whole, so every rule that decides can be restored from it. Of each benefit the fold keeps
 the layers that decide: the newest for its share of the subjects, the older ones for the rest. Only what was activated can become a layer,
@@ -28,12 +28,16 @@ class Submitted(msgspec.Struct, frozen=True, tag="submitted", tag_field="what"):
 
 
 class Simulated(msgspec.Struct, frozen=True, tag="simulated", tag_field="what"):
-    """A what-if of the document has a result, by its hash; `against` is the rule it was compared with (empty: nothing)."""
+    """A what-if of the document has a result, by its hash; `against` is the rule it was compared with (empty: nothing).
+
+    `cost_minor` is what the result says the document costs while its budget must last; unset, and so not written, where it has no budget.
+    """
 
     benefit: str
     rule: str
     simulation: str
     against: str = ""
+    cost_minor: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class Approved(msgspec.Struct, frozen=True, tag="approved", tag_field="what"):
@@ -88,7 +92,20 @@ class Retired(msgspec.Struct, frozen=True, tag="retired", tag_field="what"):
     from_day: int
 
 
-Entry = Submitted | Simulated | Approved | Activated | Suspended | Resumed | RolledBack | Retired
+class BudgetSet(msgspec.Struct, frozen=True, tag="budget_set", tag_field="what"):
+    """A person set what may be spent on the benefit in a year (empty: in all), signed in a role; it holds until a document says another budget."""
+
+    benefit: str
+    year: str
+    amount_minor: int
+    currency: str
+    why: str
+    role: str
+    key: str
+    signature: str
+
+
+Entry = Submitted | Simulated | Approved | Activated | Suspended | Resumed | RolledBack | Retired | BudgetSet
 
 _ENCODER = msgspec.json.Encoder(order="deterministic")
 _DECODER: msgspec.json.Decoder[Entry] = msgspec.json.Decoder(Entry)
@@ -129,6 +146,8 @@ class Document:
     number: int
     simulations: tuple[str, ...] = ()
     approvals: tuple[Logged, ...] = ()
+    cost_minor: int | None = None
+    """What the last simulation says it costs, where it has a budget."""
 
     @property
     def simulation(self) -> str:
@@ -160,6 +179,8 @@ class Life:
     retired_from: int | None = None
     number: int = 0
     """The last entry that changed what decides: the number under which everybody known is decided again."""
+    budgets: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    """(number of the entry, amount_minor) of the last budget that a person set, by year."""
 
     def in_effect(self, today: int) -> tuple[Layer, ...]:
         """The layers that hold on a day, the newest first: by the day from which they hold, then by the order of the log."""
@@ -199,7 +220,8 @@ def after(life: Life, logged: Logged) -> Life:
             return life if entry.rule in life.documents else _with(life, document)
         case Simulated():
             known = life.documents.get(entry.rule)
-            return life if known is None else _with(life, replace(known, simulations=(*known.simulations, entry.simulation)))
+            cost_minor = None if entry.cost_minor is msgspec.UNSET else entry.cost_minor
+            return life if known is None else _with(life, replace(known, simulations=(*known.simulations, entry.simulation), cost_minor=cost_minor))
         case Approved():
             known = life.documents.get(entry.rule)
             return life if known is None else _with(life, replace(known, approvals=(*known.approvals, logged)))
@@ -216,6 +238,8 @@ def after(life: Life, logged: Logged) -> Life:
             return replace(life, suspended=False)
         case Retired():
             return replace(life, retired_from=entry.from_day)
+        case BudgetSet():
+            return replace(life, budgets={**life.budgets, entry.year: (number, entry.amount_minor)})
 
 
 def _with(life: Life, document: Document) -> Life:

@@ -31,6 +31,8 @@ def status_document(installation: Installation, queries: Queries, now: datetime)
     from connectors.store.activations import runs
     from streams.log_ends import log_ends
 
+    from .rules.budgets import budgets_document
+
     store = installation.store
     positions, ends = queries.positions(), log_ends(installation)
     lag = []
@@ -53,6 +55,7 @@ def status_document(installation: Installation, queries: Queries, now: datetime)
         "orders": queries.order_sums(("benefit", "period", "state")),
         "activations": [run_document(run) for run in runs(store) if run.shards != run.done],
         "held": held_document(queries, now),
+        "budgets": budgets_document(installation, queries),
         "not_paid": [row for state in ("rejected", "returned", "unknown") for row in queries.order_sums(("state", "reason"), state=state)],
         "claims": [{"benefit": claim.key, **_sum_document(claim)} for claim in queries.claims()],
         "outbox_pending": queries.outbox_pending(),
@@ -143,6 +146,11 @@ def _tell_orders(document: dict[str, Any]) -> None:
             [(row["reason"], *_figures(row), age(row["oldest_age_s"]), row["sentence"]) for row in document["held"]],
             right=("orders", "amount", "oldest"),
         )
+    if document["budgets"]:
+        from .rules.budgets import tell_budgets
+
+        heading("Budgets")
+        tell_budgets(document["budgets"])
     if document["not_paid"]:
         heading("Not paid, by the bank's reason")
         say_table(

@@ -29,6 +29,7 @@ COMMANDS = {
     "simulated": ("life", "simulated"),
     "approve": ("life", "approve"),
     "activate": ("life", "activate"),
+    "budget": ("budgets", "budget"),
     "suspend": ("life", "suspend"),
     "resume": ("life", "resume"),
     "rollback": ("life", "rollback"),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -16,14 +16,18 @@ from connectors.keys import VARIABLE, make_key, read_key
 from connectors.registries import load_registries
 from connectors.rule_files import read_rule
 from pipeline.facts import day_date
+from pipeline.money import money_text
 from pipeline.problems import Malformed, Problem
 from pipeline.rules import Rule, parse_period
-from pipeline.rules.life import WHOLE, Activated, Logged
+from pipeline.rules.life import WHOLE, Activated, BudgetSet, Logged
 from streams.commands.opening import settings_of, working
-from streams.commands.speaking import note
+from streams.commands.speaking import note, say
 from streams.rule_life import Outcome, RuleLife
 
 from .reading import Document, Json, answer, told
+
+if TYPE_CHECKING:
+    from pipeline.whatif import SimulationResult
 
 Named = Annotated[str, typer.Argument(metavar="HASH|RULE.yaml", help="A submitted document: the beginning of its hash (8 digits or more), or its file.")]
 Benefit = Annotated[str, typer.Argument(metavar="BENEFIT", help="A benefit, by its id.")]
@@ -73,8 +77,14 @@ def simulated(
             read = decode_simulation(result.read_bytes(), str(result))
         except OSError as error:
             raise Malformed([Problem(str(result), f"cannot be read: {error.strerror}", "Name the JSON file that payout rules simulate wrote.")]) from None
-        digest, against, candidate = simulation_hash(read), read.active.hash if read.active else "", read.candidate.hash
-    _step(context, person, as_json, lambda life: life.simulated(_document(context, named), digest, against, candidate))
+        digest = simulation_hash(read)
+    _step(context, person, as_json, lambda life: record(life, _document(context, named), digest, read))
+
+
+def record(life: RuleLife, named: str | Rule, digest: str, result: SimulationResult) -> Outcome:
+    """Records a result under its hash: what it was compared with, and what it costs against the document's budget."""
+    against, cost_minor = result.active.hash if result.active else "", result.budget.year_minor if result.budget else None
+    return life.simulated(named, digest, against, result.candidate.hash, cost_minor)
 
 
 def approve(
@@ -147,15 +157,27 @@ def _step(context: typer.Context, person: str, as_json: bool, step: Callable[[Ru
     """Takes a step and tells the entry, or every refusal with exit code 1."""
     with told(), working(context) as installation:
         outcome = step(RuleLife(installation, person or getpass.getuser(), datetime.now(UTC)))
-    if isinstance(outcome, Logged):
-        answer(as_json, {"ok": True, "entry": entry_document(outcome)}, f"{entry_line(outcome)} (entry {outcome.number} of the log)")
-        return
-    refusals = [{"code": refused.code.value, "sentence": refused.code.sentence, "detail": refused.detail} for refused in outcome]
+    tell_outcome(outcome, as_json)
+
+
+def tell_outcome(outcome: Outcome, as_json: bool | None) -> None:
+    """The entry that a step appended, or every refusal with exit code 1. None where the JSON document has been given already."""
     if as_json:
-        answer(True, {"ok": False, "refusals": refusals}, "")
+        answer(True, outcome_document(outcome), "")
+    if isinstance(outcome, Logged):
+        if as_json is False:
+            say(f"{entry_line(outcome)} (entry {outcome.number} of the log)")
+        return
     for refused in outcome:
         note(f"payout: refused: {refused}")
     raise typer.Exit(1)
+
+
+def outcome_document(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as JSON."""
+    if isinstance(outcome, Logged):
+        return {"ok": True, "entry": entry_document(outcome)}
+    return {"ok": False, "refusals": [{"code": refused.code.value, "sentence": refused.code.sentence, "detail": refused.detail} for refused in outcome]}
 
 
 def _document(context: typer.Context, named: str) -> str | Rule:
@@ -211,11 +233,17 @@ def entry_line(logged: Logged) -> str:
     fields = entry_document(logged)
     what = f"{fields['what'].replace('_', ' ')} {fields['benefit']}" + (f" {fields['rule'][:12]}" if "rule" in fields else "")
     words = [f"simulation {fields['simulation'][:12]}"] if "simulation" in fields else []
-    words += [f"as {fields['role']}, good until {fields['expires']}"] if "role" in fields else []
+    words += [f"as {fields['role']}, good until {fields['expires']}"] if "expires" in fields else []
     words += [f"from {fields['from_day']}"] if "from_day" in fields else []
     if isinstance(logged.entry, Activated):
         words += [f"{logged.entry.share / 100:g} % of the subjects"] if logged.entry.share < WHOLE else []
         words += [span(logged.entry.first, logged.entry.last)] if logged.entry.first != "once" else []
+    if isinstance(logged.entry, BudgetSet):
+        words = [
+            money_text(logged.entry.amount_minor, logged.entry.currency),
+            *([f"for {logged.entry.year}"] if logged.entry.year else []),
+            f"as {logged.entry.role}",
+        ]
     words += [fields["why"]] if fields.get("why") else []
     return f"{what} by {logged.person}" + (f": {', '.join(words)}" if words else "")
 

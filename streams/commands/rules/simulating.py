@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,9 +13,11 @@ from connectors.registries import load_registries
 from pipeline.money import money_text
 from pipeline.problems import Malformed, Problem
 from pipeline.rules import Period, Rule, load_rule
-from streams.commands.opening import reading, settings_of
+from streams.commands.opening import reading, settings_of, working
 from streams.commands.speaking import note, progress_bar, say, say_json
+from streams.rule_life import Outcome, RuleLife
 
+from .life import As, outcome_document, record, tell_outcome
 from .reading import SHIPPED_REGISTRIES, Document, Json, Members, PeriodText, Registries, period_of, read, told
 
 if TYPE_CHECKING:
@@ -60,6 +63,10 @@ def simulate(
     family: Annotated[str, typer.Option("--family", metavar="SUBJECT", help="Whose family the curves go along first.")] = "",
     seed: Annotated[int, typer.Option("--seed", help="Of the twenty people at random.")] = 1,
     prove: Annotated[bool, typer.Option("--prove", help="Find the candidate's cliffs with the solver, of everybody, not of the families shown.")] = False,
+    recorded: Annotated[
+        bool, typer.Option("--record", help="Record the result in the log of rules, as `simulated` does; CANDIDATE must have been submitted.")
+    ] = False,
+    person: As = "",
     output: Output = None,
     registries: Registries = SHIPPED_REGISTRIES,
     as_json: Json = False,
@@ -89,11 +96,19 @@ def simulate(
             result = compared(side, active, people, by=by or (), seed=seed, family=family, proved_cliffs=proved, progress=bar)
         directory = output or settings_of(context).home / "reports"
         written = write_simulation(directory, result)
-    files = {path.suffix.removeprefix("."): str(path) for path in written}
+    files, digest = {path.suffix.removeprefix("."): str(path) for path in written}, simulation_hash(result)
+    outcome = _record(context, person, loaded, digest, result) if recorded else None
     if as_json:
-        say_json({"hash": simulation_hash(result), "files": files, "result": result})
+        say_json({"hash": digest, "files": files, "result": result, **({"recorded": outcome_document(outcome)} if outcome is not None else {})})
     else:
-        say(_summary(result, simulation_hash(result), files))
+        say(_summary(result, digest, files))
+    if outcome is not None:
+        tell_outcome(outcome, None if as_json else False)
+
+
+def _record(context: typer.Context, person: str, rule: Rule, digest: str, result: SimulationResult) -> Outcome:
+    with told(), working(context) as installation:
+        return record(RuleLife(installation, person or getpass.getuser(), datetime.now(UTC)), rule, digest, result)
 
 
 def _against(text: str, label: str, candidate: Side, registries: Path, frozen: Snapshot | None = None) -> Side | None:
