@@ -88,12 +88,15 @@ class _Users:
 def _keep(server: Server, users: _Users, stopping: Callable[[], bool]) -> None:
     deaths, started_s = 0, time.monotonic()
     while users.wait() and not stopping():
-        if server.process is not None and server.process.poll() is not None:
+        while server.process is not None and server.process.poll() is not None and not stopping():
             deaths = deaths + 1 if time.monotonic() - started_s < SETTLED_S else 1
             if deaths > RESTARTS:
                 raise Unavailable(server.why(f"PostgreSQL died {deaths} times, each within {SETTLED_S} seconds"))
-            server.start()
+            if deaths > 1:
+                time.sleep(0.2 * 2**deaths)  # its disk may be full for a while
             started_s = time.monotonic()
+            with suppress(Unavailable):  # it was killed while it started, or cannot start yet: that is one death more
+                server.start()
 
 
 def main(directory: Path, binaries: Path, first_user: int) -> None:

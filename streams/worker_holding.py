@@ -22,7 +22,7 @@ from pipeline.observing import LAG, Observer
 from .installation import Installation
 from .members import MemberRelay
 from .relay import Relay
-from .worker_shard import OutOfOrder, Shard
+from .worker_shard import OutOfOrder, Shard, apart_s
 from .worker_watch import Place, Stuck
 
 log = structlog.get_logger("worker")
@@ -85,7 +85,7 @@ class Holding:
             except StoreAway as error:
                 tries += 1
                 log.warning("the store is away, claiming again", shard=shard.number, error=str(error), attempt=tries)
-                await asyncio.sleep(min(5.0, 0.2 * 2**tries))
+                await asyncio.sleep(apart_s(tries))
 
     async def _unblocked(self, shard: Shard) -> dict[str, int]:
         """A claim for which whoever keeps the shard's row locked is made to let go: its worker may have been stopped in the middle."""

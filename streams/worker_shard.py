@@ -115,7 +115,7 @@ class Shard:
         self._frame_records = installation.settings.frame_records
         self.fetched = {topic: Fetched() for topic in installation.topics}
         self._lanes = Lanes(installation, installation.standing, [shard], observer, readers={(topic, shard): part for topic, part in self.fetched.items()})
-        self._came = asyncio.Event()
+        self._came, self._given_up = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._busy = threading.Lock()
         self.dropped = False
@@ -162,6 +162,7 @@ class Shard:
         """Gives the shard up once the transaction in flight has ended. One that takes too long is abandoned: a claim of another shuts it out."""
         self.dropped = True
         self._came.set()
+        self._given_up.set()
         if self._task is not None:
             await asyncio.wait([self._task], timeout=within_s)
         self._threads.submit(self._close)
@@ -192,7 +193,7 @@ class Shard:
                     raise
                 self._observer.count(STORE_RETRIES, reason="away")
                 log.warning("the store is away, trying again", shard=self.number, error=str(error), attempt=tries)
-                await self._wait(min(5.0, 0.2 * 2**tries))
+                await _until(self._given_up, apart_s(tries))  # records that come meanwhile are no reason to ask sooner
                 continue
             except Replaced:
                 self._observer.count(POSITION_CONFLICTS)
@@ -216,11 +217,17 @@ class Shard:
             if worked or any(waiting):
                 until = min(until, time.monotonic() + LINGER_S)
                 worked = False
-            await self._wait(min(rest, until - time.monotonic()))
+            await _until(self._came, min(rest, until - time.monotonic()))
             self._came.clear()
 
-    async def _wait(self, timeout_s: float) -> None:
-        try:
-            await asyncio.wait_for(self._came.wait(), timeout_s)
-        except TimeoutError:
-            return
+
+def apart_s(tries: int) -> float:
+    """How long to wait before a store that has been away so many times is asked again."""
+    return 0.2 * float(min(25, 1 << min(tries, 8)))
+
+
+async def _until(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), timeout_s)
+    except TimeoutError:
+        return

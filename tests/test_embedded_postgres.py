@@ -220,6 +220,19 @@ def test_a_killed_server_comes_back_with_what_was_committed(directory: Path) -> 
             assert again.url == server.url
 
 
+def test_a_server_that_is_killed_again_while_it_starts_comes_back_too(directory: Path) -> None:
+    with EmbeddedPostgres(directory) as server:
+        keeper, first = family(directory)[:2]
+        first.kill()
+        assert gone([first])
+        again = next(child for _ in iter(int, 1) for child in keeper.children() if child.pid != first.pid)  # as soon as it is there, long before it is ready
+        again.kill()
+        assert gone([again])
+        with EmbeddedPostgres(directory) as joined:
+            assert ask(joined.url, "SELECT 6 * 7") == 42
+            assert joined.url == server.url
+
+
 def test_a_killed_keeper_takes_the_server_with_it(directory: Path) -> None:
     server = EmbeddedPostgres(directory).start()
     processes = family(directory)
