@@ -61,20 +61,28 @@ def tried(ground: Ground, fault: Fault, number: int) -> Tried:
         wrong = str(reason)
     finally:
         ground.heal()
+        if wrong:
+            kept = ground.directory / "not-as-it-must-be" / str(number)
+            shutil.copytree(case.home, kept, ignore=shutil.ignore_patterns("disk"), dirs_exist_ok=True)
         case.close()
     return Tried(fault, fired, case.workers.restarts, time.monotonic() - started_s, wrong)
 
 
 def main(
-    only: Annotated[str, typer.Option(help="Only faults whose name or number in the catalogue holds this.")] = "",
-    subjects: Annotated[int, typer.Option(min=200, help="People of whom events tell; each has about three and a half.")] = 500,
-    write: Annotated[bool, typer.Option("--write", help="Write the page docs/operations/faults.md.")] = False,
-    directory: Annotated[Path | None, typer.Option(help="Where to work; none: a temporary folder that is deleted.")] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only faults of this number in the catalogue, or whose name or module holds this; repeatable, and tried in this order."),
+    ] = None,
+    subjects: Annotated[int, typer.Option(min=200, help="People of whom events tell; each has about three and a half.")] = 400,
+    write: Annotated[bool, typer.Option("--write", help="Write the page docs/operations/faults.md, after each fault.")] = False,
+    directory: Annotated[
+        Path | None, typer.Option(help="Where to work, and to leave the logs of what went wrong; none: a temporary folder that is deleted.")
+    ] = None,
     mount: Annotated[bool, typer.Option(help="Where this account may mount disks in memory, let those become full; else files reach a limit.")] = True,
     tools: Annotated[Path, typer.Option(help="The folder in which Kafka is, or is fetched to.")] = TOOLS,
 ) -> None:
     """Makes faults on three brokers and a PostgreSQL. Exit 1 if a fault never struck, or anything is not as in the undisturbed run."""
-    chosen = [fault for fault in ALL if only.casefold() in fault.name.casefold() or only in fault.catalogue.split(", ")]
+    chosen = list(dict.fromkeys(fault for word in only or [""] for fault in ALL if _meant(fault, word)))
     started_s, results = time.monotonic(), list[Tried]()
     place = Path(directory or tempfile.mkdtemp(prefix="payout-faults-"))
     place.mkdir(parents=True, exist_ok=True)
@@ -82,20 +90,21 @@ def main(
     logs.configure("critical", "console")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that brokers, servers and workers end with it
     try:
-        setting = _all_tried(Ground(place, tools, subjects, mount=mount), chosen, results)
+        _all_tried(Ground(place, tools, subjects, mount=mount), chosen, results, write=write)
     finally:
         if directory is None:
             shutil.rmtree(place, ignore_errors=True)
     _told(results)
-    if write:
-        lines = [written(result.fault, result.fired, result.restarts, result.took_s, result.wrong) for result in results]
-        PAGE.write_text(page(PAGE.read_text(encoding="utf-8") if PAGE.exists() else "", lines, setting), encoding="utf-8")
     wrong = sum(bool(result.wrong) for result in results)
     CONSOLE.print(f"{len(results)} faults in {time.monotonic() - started_s:.0f} s: {f'{wrong} not as they must be' if wrong else 'all as they must be'}")
     raise typer.Exit(1 if wrong or not results else 0)
 
 
-def _all_tried(ground: Ground, chosen: Sequence[Fault], results: list[Tried]) -> Setting:
+def _meant(fault: Fault, word: str) -> bool:
+    return word.casefold() in fault.name.casefold() or word in (*fault.catalogue.split(", "), fault.make.__module__.rpartition(".")[2])
+
+
+def _all_tried(ground: Ground, chosen: Sequence[Fault], results: list[Tried], *, write: bool) -> None:
     """Tries one after the other, on the same brokers and the same PostgreSQL, and tells of each as it ends."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), disable=not CONSOLE.is_terminal, transient=True) as progress:
@@ -110,8 +119,16 @@ def _all_tried(ground: Ground, chosen: Sequence[Fault], results: list[Tried]) ->
                 CONSOLE.print(f"{word}  {fault.name}  struck {result.fired:,}  {result.took_s:.0f} s", style=style, markup=False, soft_wrap=True)
                 if result.wrong:
                     CONSOLE.print(result.wrong[:6_000], style="red", markup=False, soft_wrap=True)
+                if write:
+                    _write(ground, result)
                 progress.advance(bar)
-            return Setting(ground.events, len({slice_.topic for slice_ in ground.slices}), SHARDS, ground.server_version, ground.mount)
+
+
+def _write(ground: Ground, result: Tried) -> None:
+    """Writes the row of a fault into the page, and leaves those of others."""
+    setting = Setting(ground.events, len({part.topic for part in ground.slices}), SHARDS, ground.server_version)
+    line = written(result.fault, result.fired, result.restarts, result.took_s, result.wrong)
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8") if PAGE.exists() else "", line, setting), encoding="utf-8")
 
 
 def _told(results: list[Tried]) -> None:

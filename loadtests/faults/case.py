@@ -53,6 +53,7 @@ class Case:
 
     def _at(self, url: str, worker_url: str) -> None:
         self.url, self._worker_url = url, worker_url
+        self._session: psycopg.Connection[tuple[object, ...]] | None = None
         settings = self.settings.model_copy(update={"store_urls": (SecretStr(url),)})
         self.installation = Installation(settings, Store([url], SHARDS), self.ground.registries)
 
@@ -64,6 +65,7 @@ class Case:
     def close(self) -> None:
         """Leaves nothing: processes, database, files."""
         self.workers.kill()
+        self.hang_up()
         self.ground.execute(f"DROP DATABASE IF EXISTS {self.database} WITH (FORCE)")
         shutil.rmtree(self.home, ignore_errors=True)
 
@@ -185,8 +187,21 @@ class Case:
     # What came of it.
 
     def ask(self, query: str) -> list[tuple[object, ...]]:
-        """Rows of this case's store, past the proxy."""
-        return self.ground.execute(query, url=self.url)
+        """Rows of this case's store, past the proxy, in a session that is kept as long as it lasts."""
+        if self._session is None or self._session.closed or self._session.broken:
+            self._session = psycopg.connect(self.url, autocommit=True, application_name="faults")
+        try:
+            cursor = self._session.execute(query.encode())
+        except psycopg.OperationalError:
+            self._session.close()  # it may have ended long ago, which only a new one tells
+            self._session = psycopg.connect(self.url, autocommit=True, application_name="faults")
+            cursor = self._session.execute(query.encode())
+        return cursor.fetchall() if cursor.description else []
+
+    def hang_up(self) -> None:
+        """Ends the session that is kept."""
+        if self._session is not None:
+            self._session.close()
 
     def count(self, query: str) -> int:
         """The one number that a query gives; nothing counts as 0."""
@@ -241,4 +256,4 @@ def until(happened: Callable[[], bool], what: str, within_s: float = PATIENCE_S)
     while not happened():
         if time.monotonic() > deadline:
             raise NotAsItMustBe(f"in {within_s:.0f} s it did not happen that {what}")
-        pause.wait(0.1)
+        pause.wait(0.25)

@@ -14,7 +14,7 @@ from .ground import Slice
 AT_ONCE = 12
 """Slices that are put before the writer waits for their acknowledgement."""
 
-PATIENCE_S = 300.0
+PATIENCE_S = 200.0
 
 
 class Flow:

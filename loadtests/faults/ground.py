@@ -34,7 +34,7 @@ from streams.lanes import Lanes
 from streams.settings import SHIPPED, load_settings
 from streams.topics import all_topics
 
-SHARDS = 6
+SHARDS = 4
 NODES = 3
 SLICE = 50
 """Events of a topic that are put at once."""

@@ -135,6 +135,7 @@ def restored(case: Case) -> int:
     case.start(2)
     case.feed_now(first)
     case.rest()
+    case.hang_up()
     case.ground.execute(f"CREATE DATABASE {case.database}_backup TEMPLATE {case.database}")
     case.start(2)
     case.feed_now(second)

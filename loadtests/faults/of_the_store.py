@@ -82,8 +82,9 @@ def sessions_ended(case: Case) -> int:
 
 
 @fault(
-    "the connection is cut before COMMIT arrives", "F45", how=f"a proxy ends the session that sends a lane's COMMIT and keeps the message, {CUTS} times",
-    counted="sessions cut", sees="`the store is away, trying again`, `attempt` 1; the frame is taken again, since the position has not moved", after=0,
+    "the connection is cut before COMMIT arrives", "F45", after=0.05, lasts_s=15,
+    how=f"a proxy ends the session that sends a lane's COMMIT and keeps the message, {CUTS} times",
+    counted="sessions cut", sees="`the store is away, trying again`, `attempt` 1; the frame is taken again, since the position has not moved",
 )  # fmt: skip
 def cut_before_commit(case: Case) -> int:
     """The frame was not committed."""
@@ -93,7 +94,7 @@ def cut_before_commit(case: Case) -> int:
 @fault(
     "the connection is cut before COMMIT's answer", "F44", how=f"a proxy lets a lane's COMMIT through, waits until the server has done it, and ends "
     f"the session, {CUTS} times",
-    counted="sessions cut", sees="the same line; the frame is not taken again, since the position has moved", after=0,
+    counted="sessions cut", sees="the same line; the frame is not taken again, since the position has moved", after=0.05, lasts_s=15,
 )  # fmt: skip
 def cut_before_answer(case: Case) -> int:
     """The frame was committed, and nobody said so."""
@@ -103,9 +104,8 @@ def cut_before_answer(case: Case) -> int:
 def _cut(case: Case, cut: Cut) -> int:
     proxy = case.ground.store_proxy
     before = proxy.cuts
-    for number in range(CUTS):
-        case.until_taken(0.1 * (number + 1))
-        proxy.cut(COMMIT, 3, cut, client="payout lanes")
+    for _ in range(CUTS):
+        proxy.cut(COMMIT, 2, cut, client="payout lanes")
         case.until(proxy.was_cut.is_set, "a COMMIT was cut")
     case.until(lambda: case.workers.said("the store is away") >= CUTS, "the workers have missed the store each time")
     return proxy.cuts - before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -24,7 +23,6 @@ class Setting(NamedTuple):
     topics: int
     shards: int
     postgres: str
-    mount: bool
 
 
 class Line(NamedTuple):
@@ -41,10 +39,10 @@ def written(fault: Fault, fired: int, restarts: int, took_s: float, wrong: str) 
     return Line(fault.name, f"| {fault.name} | {fault.catalogue} | {fired:,} {fault.counted} | {restarts} | {took_s:.0f} | {day} | {verdict} |")
 
 
-def page(earlier: str, lines: Sequence[Line], setting: Setting) -> str:
-    """The page with these rows; those of faults that were not tried now stay as they are in `earlier`."""
+def page(earlier: str, line: Line, setting: Setting) -> str:
+    """The page with this row; those of other faults stay as they are in `earlier`."""
     known = {row.split(" | ")[0].removeprefix("| "): row for row in earlier.splitlines() if row.startswith("| ") and row.count(" | ") == 6}
-    rows = {**known, **{line.name: line.row for line in lines}}
+    rows = known | {line.name: line.row}
     table = [rows.get(fault.name, f"| {fault.name} | {fault.catalogue} | not tried | | | | |") for fault in ALL]
     told = [f"| {fault.name} | {fault.how} | {fault.sees} |" for fault in ALL]
     return "\n".join(

@@ -11,7 +11,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Self
+
+from structlog import processors
+
+from streams import cli, desks, lanes
 
 JUMP_EVERY_S, JUMP_S = 5, 600
 STANDS, GOES_ON = "the event loop stands still", "the event loop goes on"
@@ -28,7 +33,7 @@ def wrong_ns(skew: str) -> Callable[[], int]:
 
 
 def set_clock(skew: str) -> None:
-    """Sets the clock of this process; what waits by the monotonic clock is as it was."""
+    """Sets the clock of this process wherever it is read; what waits by the monotonic clock is as it was."""
     now_ns = wrong_ns(skew)
 
     class Wrong(datetime.datetime):
@@ -41,30 +46,30 @@ def set_clock(skew: str) -> None:
 
     time.time = lambda: now_ns() / 1_000_000_000
     time.time_ns = now_ns
-    datetime.datetime = Wrong  # type: ignore[misc]
+    for module in (lanes, desks):
+        module.datetime = Wrong  # type: ignore[attr-defined]
+    processors.datetime = SimpleNamespace(datetime=Wrong, timezone=datetime.timezone)  # type: ignore[assignment, attr-defined]
 
 
 def block_when_told(seconds: float) -> None:
-    """At SIGUSR1 the event loop of the main thread stands still for so long."""
+    """At SIGVTALRM, which nothing else uses, the event loop of the main thread stands still for so long."""
 
     def block(*_: object) -> None:
         print(STANDS, file=sys.stderr, flush=True)
         time.sleep(seconds)
         print(GOES_ON, file=sys.stderr, flush=True)
 
-    signal.signal(signal.SIGUSR1, block)  # it runs in the main thread, as the loop does
+    signal.signal(signal.SIGVTALRM, block)  # it runs in the main thread, as the loop does
 
 
 def main() -> None:
-    """Brings the trouble before anything else is imported."""
+    """Brings the trouble, and runs the command."""
     kind, how = sys.argv.pop(1), sys.argv.pop(1)
     if kind == "clock":
         set_clock(how)
     else:
         block_when_told(float(how))
-    from streams.cli import main as command_line
-
-    command_line()
+    cli.main()
 
 
 if __name__ == "__main__":
