@@ -86,8 +86,12 @@ class SandboxBank:
         self._done = {(file.name, file.sha256) for file in found.files}
         self._message_ids = {file.batch.message_id for file in found.files if not file.refusal}
         self._executed = {movement.end_to_end_id: (movement.amount_minor, movement.currency) for movement in found.movements if movement.outcome == "executed"}
-        for file in found.unanswered:
-            self._answer(file, found.movements_of(file))
+        try:
+            for file in found.unanswered:
+                self._answer(file, found.movements_of(file))
+        except BaseException:
+            self._journal.close()
+            raise
 
     def close(self) -> None:
         self._journal.close()

@@ -55,9 +55,9 @@ def count(connection: Connection[Row]) -> int:
 
 @away()
 def set_shared(connection: Connection[Row], shard: int, seq: int) -> None:
-    """Remembers the last share published; the published ones go."""
+    """Remembers the last share published, unless a later one was; the published ones go."""
     with connection.transaction():
-        connection.execute("UPDATE relay SET shared_seq = %s WHERE shard = %s", (seq, shard))
+        connection.execute("UPDATE relay SET shared_seq = greatest(shared_seq, %s) WHERE shard = %s", (seq, shard))
         connection.execute("DELETE FROM member_share WHERE shard = %s AND seq <= %s", (shard, seq))
 
 

@@ -53,8 +53,8 @@ def relayed(connection: Connection[Row], shard: int) -> int:
 
 @away()
 def set_relayed(connection: Connection[Row], shard: int, release_seq: int) -> None:
-    """Remembers the last outbox number published."""
-    connection.execute("UPDATE relay SET relayed_seq = %s WHERE shard = %s", (release_seq, shard))
+    """Remembers the last outbox number published, unless a later one was: two relays run at once while one of them has not heard that it was replaced."""
+    connection.execute("UPDATE relay SET relayed_seq = greatest(relayed_seq, %s) WHERE shard = %s", (release_seq, shard))
 
 
 @away()

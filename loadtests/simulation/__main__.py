@@ -10,8 +10,11 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
+from loadtests.mutants import load_mutants, workshop
+
+from .defects import Caught, caught
 from .history import Outcome
 from .many import Tally, again, histories, shortest
 
@@ -27,25 +30,28 @@ def main(
     steps: Annotated[int | None, typer.Option(min=0, help="With --seed: only its first steps, then everything heals.")] = None,
     processes: Annotated[int, typer.Option(min=1, help="How many processes share the histories.")] = 2,
     until_failed: Annotated[bool, typer.Option("--until-failed", help="End at the first history that fails.")] = False,
+    shorten: Annotated[bool, typer.Option(help="Look for the fewest steps with which the first failing seed fails.")] = True,
+    mutants: Annotated[bool, typer.Option("--mutants", help="Instead: which history catches each deliberate defect.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
 ) -> None:
     """Runs histories. Exit 1 if one is not as it must be, or, of 200 or more, a kind of fault never happened."""
     if steps is not None and seed is None:
         raise typer.BadParameter("only the steps of one history can be counted: name its --seed", param_hint="--steps")
     started_s = time.monotonic()
+    if mutants:
+        _defects(histories, first, as_json=as_json)
     if seed is not None:
         _one(again(seed, steps), as_json=as_json)
     tally = _many(range(first, first + histories), processes, until_failed)
     never = tally.never if tally.histories >= ENOUGH else []
-    told = [shortest(outcome.seed) if number == 0 else outcome for number, outcome in enumerate(tally.failed)]
+    told = [shortest(outcome.seed) if shorten and number == 0 else outcome for number, outcome in enumerate(tally.failed)]
     _summary(tally, told, never, time.monotonic() - started_s, as_json=as_json)
     raise typer.Exit(1 if tally.failed or never else 0)
 
 
 def _many(seeds: range, processes: int, until_failed: bool) -> Tally:
-    columns = (TextColumn("histories"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
     tally = Tally()
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with _bar("histories") as bar:
         task = bar.add_task("histories", total=len(seeds))
         for outcome in histories(seeds, processes):
             tally.add(outcome)
@@ -55,6 +61,11 @@ def _many(seeds: range, processes: int, until_failed: bool) -> Tally:
     return tally
 
 
+def _bar(what: str) -> Progress:
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+
+
 def _one(outcome: Outcome, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(_as_json(outcome), indent=2))
@@ -62,6 +73,25 @@ def _one(outcome: Outcome, *, as_json: bool) -> None:
         _trace(outcome)
         CONSOLE.print(f"seed {outcome.seed}: {outcome.steps} steps, {outcome.faults.total()} faults: {_verdict(len(outcome.problems))}", markup=False)
     raise typer.Exit(1 if outcome.problems else 0)
+
+
+def _defects(histories: int, first: int, *, as_json: bool) -> None:
+    found: list[Caught] = []
+    chosen = [mutant for mutant in load_mutants() if mutant.simulated]
+    with _bar("defects") as bar, workshop() as copy:
+        for mutant in bar.track(chosen):
+            found.append(caught(copy, mutant, histories, first=first))
+    free = [one.mutant.name for one in found if one.seed is None]
+    if as_json:
+        listed = [{"mutant": one.mutant.name, "seed": one.seed, "histories": one.histories, "steps": one.steps, "problem": one.problem} for one in found]
+        print(json.dumps({"histories": histories, "caught": listed}, indent=2))
+    else:
+        table = Table("defect", "seed", "histories", Column("what was wrong", overflow="fold"), title=f"Deliberate defects in up to {histories} histories")
+        for one in found:
+            table.add_row(one.mutant.name, str(one.seed or "none"), str(one.histories), one.problem, style=None if one.seed else "red")
+        CONSOLE.print(table)
+        CONSOLE.print(f"{len(found)} defects: {'not caught: ' + ', '.join(free) if free else 'each caught'}", markup=False)
+    raise typer.Exit(1 if free else 0)
 
 
 def _trace(outcome: Outcome) -> None:

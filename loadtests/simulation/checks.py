@@ -10,9 +10,11 @@ from pipeline.receipts import decode_released
 from streams.audit import Digest, audit, digest_of
 from streams.installation import Installation
 from streams.lane import Lane
-from streams.topics import ORDERS, registry_topics
+from streams.members import MemberRelay
+from streams.topics import MEMBERS, ORDERS, registry_topics
 
 from .ground import Ground
+from .log import MemoryLog
 from .registry import Said, placed
 from .world import World
 
@@ -55,6 +57,11 @@ def undisturbed(ground: Ground, world: World) -> tuple[Digest, int]:
     for topic in topics:
         if (topic, 0) in records:
             lane.take(topic, 0, records[topic, 0])
+    told = MemoryLog()
+    relay = MemberRelay(connection, told, 0, 1)
+    while relay.step():
+        frame = told.read(MEMBERS, 0, lane.position(MEMBERS))
+        lane.take(MEMBERS, 0, list(zip(frame.keys, frame.values, strict=True)))
     connection.close()
     return digest_of(site.installation), dead(site.installation)
 

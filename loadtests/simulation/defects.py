@@ -31,7 +31,7 @@ def caught(copy: Path, mutant: Mutant, histories: int, *, first: int = 1) -> Cau
     command = [sys.executable, "-m", "loadtests.simulation", "--histories", str(histories), "--first", str(first), "--processes", "1"]
     with in_place(copy, mutant):
         environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run([*command, "--until-failed", "--json"], cwd=copy, env=environment, capture_output=True, text=True, check=False)
+        done = subprocess.run([*command, "--until-failed", "--no-shorten", "--json"], cwd=copy, env=environment, capture_output=True, text=True, check=False)
     if not done.stdout:
         raise RuntimeError(f"with the defect {mutant.name!r} no history ran:\n{done.stderr[-2000:]}")
     told = json.loads(done.stdout)

@@ -31,9 +31,11 @@ from .sessions import KeptStore
 BEGIN = datetime(2026, 11, 25, 9, tzinfo=UTC)
 """When every history begins."""
 
-BENEFIT = "simulated"
 AMOUNTS = (1_200, 1_000, 1_500)
-"""The full amount by each document of the benefit; by the last one, orders of the full amount wait for a case worker."""
+"""The full amount by each document of the benefit of persons; by the last one, orders of the full amount wait for a case worker."""
+
+HOUSEHOLD_AMOUNTS = (300, 200)
+"""The amount for each member by each document of the benefit of households."""
 
 KEPT = ("schema_version", "store_info", "rule_document", "benefit_period", "rule_log")
 FRAME_RECORDS = 50
@@ -85,9 +87,10 @@ class Ground:
     def __init__(self, directory: Path, url: str, name: str = "simulation") -> None:
         self._directory, self._url, self._name = directory, url, name
         registries = load_registries(SHIPPED / "registries")
-        text = (Path(__file__).parent / "rule.yaml").read_text(encoding="utf-8")
+        person, household = ((Path(__file__).parent / f"{name}.yaml").read_text(encoding="utf-8") for name in ("person", "household"))
         self._registries = registries
-        self.documents = tuple(load_rule(_paying(text, amount), registries.catalogue) for amount in AMOUNTS)
+        texts = [_paying(person, amount) for amount in AMOUNTS] + [_paying(household, amount) for amount in HOUSEHOLD_AMOUNTS]
+        self.documents = tuple(load_rule(text, registries.catalogue) for text in texts)
         self._rules = {rule.text: rule for rule in self.documents}
         self._keys = make_key(directory / "anna.pem")
         self._entries: list[Logged] = []
@@ -147,7 +150,7 @@ class Ground:
 
 
 def _paying(text: str, amount: int) -> str:
-    changed = text.replace("{2020-01-01: 1_200}", f"{{2020-01-01: {amount:_}}}")
+    changed = re.sub(r"\{2020-01-01: (1_200|300)\}", f"{{2020-01-01: {amount:_}}}", text)
     return re.sub(r"income: 90_000", "income: 99_000", changed)
 
 

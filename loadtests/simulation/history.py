@@ -28,7 +28,10 @@ STEPS = (12, 40)
 ROUNDS = 300
 """How many rounds of everybody a healed history may take until nothing is left to do."""
 
-FAULT_SHARE = 0.5
+FAULT_SHARE = {"publishes": 0.7, "submits": 0.9, "handles": 0.9, "receives": 0.9, "looks and takes": 0.9}
+OTHER_FAULT_SHARE = 0.4
+"""How many steps have a fault, if they come to where it is to happen: those that seldom find something to do have more."""
+
 EARLY = (2, 4, 12)
 """A fault comes at a point that is named, or at one of the first so many of a step."""
 
@@ -59,13 +62,14 @@ class History:
         self.steps = 0
         self.world = World(ground.site(shape), self.chance)
         self.world.others = self._others
-        people = People(self.chance, self.chance.randint(3, 12))
+        people = People(self.chance, self.chance.randint(5, 14))
         self.registry = Registry(self.world, people.said)
         standing, kafka = stands(self.world.site.installation, lambda: self.office.entries), self.chance.random() < 0.5
         self.workers = [Worker(self.world, f"worker {letter}", standing, kafka=kafka) for letter in "abc"[: self.chance.randint(1, 3)]]
         self.relays = [Relaying(self.world, f"relay {number}") for number in (1, 2)]
         self.desk, self.bank, self.office = Desk(self.world), Bank(self.world, seed), Office(self.world, ground.documents)
         self._recent: dict[str, int] = {}
+        self.warm = self.chance.random() < 0.6
         self.world.say(f"seed {seed}: {shape.shards} shards on {shape.servers} servers, {len(people.said)} records, {len(self.workers)} workers")
 
     # One step.
@@ -80,19 +84,23 @@ class History:
             yield 3 if worker.lanes is None else 0.7, worker, "claims", lambda worker=worker, taken=taken: self._claimed(worker, taken)  # type: ignore[misc]
             if worker.lanes is not None:
                 yield 8, worker, "takes", lambda worker=worker: self._taken(worker, False)  # type: ignore[misc]
-                yield 1.5, worker, "looks and takes", lambda worker=worker: self._taken(worker, True)  # type: ignore[misc]
+                yield self._after("decided", 16), worker, "looks and takes", lambda worker=worker: self._taken(worker, True)  # type: ignore[misc]
         for relay in self.relays:
-            yield self._after("took", 8), relay, "publishes", lambda relay=relay: self._did("published", relay.publishes())  # type: ignore[misc]
-        yield self._after("published", 16), self.desk, "submits", lambda: self._did("submitted", self.desk.submits())
-        yield self._after("submitted", 16), self.bank, "handles", lambda: self._did("handled", self.bank.handles())
-        yield self._after("handled", 16), self.desk, "receives", self.desk.receives
-        yield 0.7 if "handled" in self._recent else 0, self.bank, "says again", self.bank.repeats
-        yield 0.8 if self.office.active else 10, self.office, "decides", self.office.decides
+            yield self._after("took", 8), relay, "publishes", lambda relay=relay: self._follows("took", "published", relay.publishes)  # type: ignore[misc]
+        yield self._after("published", 30), self.desk, "submits", lambda: self._follows("published", "submitted", self.desk.submits)
+        yield self._after("submitted", 30), self.bank, "handles", lambda: self._follows("submitted", "handled", self.bank.handles)
+        yield self._after("handled", 30), self.desk, "receives", lambda: self._follows("handled", "received", self.desk.receives)
+        yield 2.5 if "handled" in self._recent else 0, self.bank, "says again", self.bank.repeats
+        yield 0.8 if self.office.active else 10, self.office, "decides", self._decided
         yield 0.8, Passing(), "passes", self._day
 
     def _after(self, what: str, weight: float) -> float:
         """What follows from something that was done is likely next, and else seldom."""
         return weight if self._recent.get(what) else 0.5
+
+    def _follows(self, before: str, what: str, how: Callable[[], int]) -> int:
+        self._did(before, 0)
+        return self._did(what, how())
 
     def _did(self, what: str, count: int) -> int:
         self._recent[what] = count or self._recent.get(what, 0) // 2
@@ -102,7 +110,13 @@ class History:
         worker.claims(shards, [other for other in self.workers if other is not worker], self.world.activities)
         return ""
 
+    def _decided(self) -> str:
+        self._did("decided", 2)
+        return self.office.decides()
+
     def _taken(self, worker: Worker, look: bool) -> str:
+        if look:
+            self._did("decided", 0)
         return f"{self._did('took', worker.takes(look=look))}, is at {worker.where()}"
 
     def _day(self) -> str:
@@ -118,9 +132,9 @@ class History:
 
     def _activity(self, actor: Actor, what: str) -> Activity:
         chance = self.chance
-        if chance.random() >= FAULT_SHARE or what not in POINTS:
+        if chance.random() >= FAULT_SHARE.get(what, OTHER_FAULT_SHARE) or what not in POINTS:
             return Activity(actor)
-        fault = chance.choice(list(Fault))
+        fault = chance.choice([fault for fault in Fault if what != "handles" or fault is not Fault.CUT])
         if chance.random() < 0.5:
             return Activity(actor, fault, chance.choice(POINTS[what]))
         return Activity(actor, fault, countdown=chance.randint(1, chance.choice(EARLY)))
@@ -157,6 +171,8 @@ class History:
         with heard_by(self.world.passes), _waiting(self.world):
             try:
                 with _Noted(problems):
+                    if self.warm:
+                        self._warm_up()
                     for _ in range(self.length):
                         self.step()
                     self._heal()
@@ -164,6 +180,20 @@ class History:
             finally:
                 self._end()
         return Outcome(self.seed, self.length, self.shortened, self.steps, tuple(self.world.trace), self.world.faults, tuple(problems))
+
+    def _warm_up(self) -> None:
+        """Half of everything is sent and taken before anything goes wrong, so that there is something to pay and to answer."""
+        self.world.say("half of everything is sent and taken")
+        self.world.healing = True
+        self.registry.sends(self.registry.left // 2)
+        self.office.decides()
+        self.office.decides()
+        first = self.workers[0]
+        first.claims(range(self.world.site.installation.store.shards), (), ())
+        while self._did("took", first.takes(look=True)):
+            pass
+        self._did("published", self.relays[0].publishes())
+        self.world.healing = False
 
     def _heal(self) -> None:
         """Nothing goes wrong any more; one worker has everything, and everybody works until nothing is left to do."""

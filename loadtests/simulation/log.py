@@ -22,6 +22,9 @@ class MemoryLog:
         held += records
         return len(held) - len(records)
 
+    def flush(self) -> None:
+        """Everything appended is here already."""
+
     def end_offset(self, topic: str, partition: int) -> int:
         """The offset that the next record will get."""
         return len(self._partitions[topic, partition])

@@ -25,7 +25,7 @@ from streams.relay import Relay
 from streams.rule_life import Outcome, RuleLife
 from streams.topics import RECEIPTS
 
-from .ground import BENEFIT
+from .ground import AMOUNTS
 from .registry import Said, placed
 from .sessions import cut
 from .world import World
@@ -94,6 +94,11 @@ class Registry:
     def done(self) -> bool:
         """Whether everything is sent."""
         return not self._waiting
+
+    @property
+    def left(self) -> int:
+        """How many records are not sent yet."""
+        return len(self._waiting)
 
     def cut(self) -> None:
         """It has no connection to the store."""
@@ -219,7 +224,7 @@ class Bank:
 
 
 class Office:
-    """Activates, suspends, resumes and rolls back."""
+    """Activates, suspends, resumes and rolls back; first a document for persons decides about everybody."""
 
     name = "office"
 
@@ -235,21 +240,23 @@ class Office:
         """Whatever chance gives; the first time something is activated."""
         chance, life = self._world.chance, RuleLife(self._world.site.installation, "Cleo", self._world.now)
         what = chance.choice(("activate", "activate", "suspend", "resume", "resume", "roll back")) if self.active else "activate"
+        benefit = chance.choice(self._documents).benefit
         match what:
             case "activate":
-                rule = chance.choice(self._documents)
-                share = chance.choice((WHOLE, WHOLE, 2_500, 6_000))
-                at = (self._world.now + timedelta(days=chance.choice((0, 0, 0, 1)))).date()
+                rule = chance.choice(self._documents if self.active else self._documents[: len(AMOUNTS)])
+                share = chance.choice((WHOLE, WHOLE, 2_500, 6_000)) if self.active else WHOLE
+                at = (self._world.now + timedelta(days=chance.choice((0, 0, 0, 1)) if self.active else 0)).date()
                 what = f"activate {self._documents.index(rule)} for {share // 100} % from {at}"
                 outcome: Outcome = life.activate(rule.hash, share=share, at=at)
             case "suspend":
-                outcome = life.suspend(BENEFIT)
+                outcome = life.suspend(benefit)
             case "resume":
-                outcome = life.resume(BENEFIT)
+                outcome = life.resume(benefit)
             case _:
-                outcome = life.rollback(BENEFIT)
+                outcome = life.rollback(benefit)
         self.active = self.active or isinstance(outcome, Logged)
         self.entries += isinstance(outcome, Logged)
+        what = what if what.startswith("activate") else f"{what} {benefit}"
         return what if isinstance(outcome, Logged) else f"{what}: refused ({', '.join(refused.code for refused in outcome)})"
 
 

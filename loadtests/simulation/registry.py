@@ -31,6 +31,7 @@ class People:
     def __init__(self, chance: Random, count: int) -> None:
         self._chance = chance
         self._numbers: dict[str, int] = {}
+        self._homes = max(1, count // 3)
         self.said = self._arrived([self._of(f"p{number:02}") for number in range(count)])
 
     def _of(self, subject: str) -> list[Said]:
@@ -38,7 +39,7 @@ class People:
         said = [self.resident(subject), self.account(subject), self.income(subject)]
         if chance.random() < 0.15:
             said.pop(chance.randrange(3))
-        for _ in range(chance.choice((0, 0, 1, 1, 2, 3))):
+        for _ in range(chance.choice((0, 0, 0, 1, 1, 2, 3))):
             said.append(self._trouble(subject, chance.choice(TROUBLES), said))
         return said
 
@@ -86,7 +87,10 @@ class People:
 
     def resident(self, subject: str, *, resident: bool = True, death: str = "") -> Said:
         """What the residency registry says."""
+        number, chance = int(subject[1:]), self._chance
+        home = number % self._homes if chance.random() < 0.8 else chance.randrange(self._homes)
         data: dict[str, Any] = {"valid_from": "2010-01-01", "birth_date": "1970-05-17", "resident": resident}
+        data |= {"household": f"h{home:02}", "role": "head" if number < self._homes else "child"}
         if death:
             data["death_date"] = death
         return self._event(RESIDENCY, "urn:registry:residency", "registry.residency.person.v1", subject, data)
@@ -94,7 +98,7 @@ class People:
     def account(self, subject: str) -> Said:
         """An account: of one's own, shared by many, closed, or good from one of the next days on."""
         chance = self._chance
-        number = SHARED_NUMBER if chance.random() < 0.15 else str(10**9 + int(subject[1:]) * 10 + chance.randrange(3))
+        number = SHARED_NUMBER if chance.random() < 0.1 else str(10**9 + int(subject[1:]) * 10 + chance.randrange(3))
         begin = "2015-01-01" if chance.random() < 0.8 else (BEGIN.date() + timedelta(days=chance.randint(1, 3))).isoformat()
         status = "active" if chance.random() < 0.9 else "closed"
         data = {"account": {"scheme": "us", "routing": ROUTING, "number": number}, "status": status, "valid_from": begin, "holder": "match"}
@@ -106,7 +110,7 @@ class People:
         data: dict[str, Any] = {"year": 2019, "status": status, "filing_status": "single", "children_under_17": 0, "children_under_18": 0}
         data["claimed_as_dependent"] = False
         if chance.random() < 0.9:
-            data["agi"] = {"minor": chance.choice((30_000_00, 51_000_00, 55_555_55, 62_000_00, 99_000_00)), "currency": "USD"}
+            data["agi"] = {"minor": chance.choice((30_000_00, 45_000_00, 51_000_00, 55_555_55, 99_000_00)), "currency": "USD"}
         return self._event(TAX, "urn:registry:tax:us", "registry.tax.assessment.v1", subject, data)
 
     def withdrawn(self, earlier: Said) -> Said:

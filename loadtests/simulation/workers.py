@@ -9,6 +9,7 @@ from datetime import date
 from connectors.segment_log import Frame
 from connectors.store.frames import Replaced
 from connectors.store.servers import Connection, Row
+from loadtests.crashes import NotAsItMustBe
 from pipeline.observing import Silent
 from pipeline.standing import Standing
 from streams.installation import Installation
@@ -84,6 +85,14 @@ class SimulatedLanes(Lanes):
     due = False
     """Whether the next step begins with a look."""
 
+    claims: Callable[[], None] = staticmethod(lambda: None)
+    """Hears of every claim, also of one after the store was away."""
+
+    def claim(self) -> None:
+        """Takes the shards over."""
+        self.claims()
+        super().claim()
+
     def step(self) -> int:
         """A step, whatever the clock of the machine says."""
         self._looked = -math.inf if self.due else math.inf
@@ -132,7 +141,12 @@ class Worker:
         installation = self._world.site.installation
         readers = {(topic, shard): self._reader(topic, shard) for topic in installation.topics for shard in self.shards}
         self.lanes = SimulatedLanes(installation, self._standing, self.shards, Silent(), self._world.today, readers)
-        self.lanes.patient_claim()
+        self.lanes.claims = lambda: self._world.owners.update(dict.fromkeys(self.shards, self.name))
+        try:
+            self.lanes.patient_claim()
+        except Replaced as replaced:
+            self._refused(replaced)
+            return
         for place, offset in self.lanes.positions.items():
             reader = readers[place]
             if isinstance(reader, Consumed):
@@ -150,10 +164,15 @@ class Worker:
         try:
             return self.lanes.patient_step()
         except Replaced as replaced:
-            self._world.faults["a zombie was refused"] += 1
-            self._world.say(f"{self.name} is replaced: {replaced}")
-            self.dies()
+            self._refused(replaced)
             return 0
+
+    def _refused(self, replaced: Replaced) -> None:
+        self._world.faults["a zombie was refused"] += 1
+        self._world.say(f"{self.name} is replaced: {replaced}")
+        if all(self._world.owners[shard] == self.name for shard in self.shards):
+            raise NotAsItMustBe(f"{self.name} was refused though nobody else has claimed its shards: {replaced}") from replaced
+        self.dies()
 
     def where(self) -> str:
         """Its positions, those that are not the beginning."""

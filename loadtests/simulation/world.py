@@ -14,12 +14,16 @@ from connectors.failpoints import ACTIVATION, SANDBOX_BANK
 from connectors.kafka_cluster import KafkaAway
 from connectors.log_batch import Record
 from connectors.store.servers import StoreAway
+from streams.topics import MEMBERS
 
 from .ground import BEGIN, Site
 from .log import MemoryLog
 
 LOG_BEGINS, LOG_ENDS = "log_append_begins", "log_append_ends"
 """Points of the world itself: the log is about to take records, and has taken them."""
+
+TELLING_BEGINS, TELLING_ENDS = "members_append_begins", "members_append_ends"
+"""The same where members tell their households."""
 
 ANSWERED = frozenset(
     {"claimed", "after_commit", "activation_begun", "activation_after_commit", "relay_marked", "bank_prepared", "bank_submitted", "bank_answers_taken"}
@@ -29,14 +33,14 @@ ANSWERED = frozenset(
 INSIDE = frozenset({"after_fold", "before_commit", "activation_before_commit"})
 """Points inside a lane's transaction, which keeps the row of its shard locked."""
 
-LOG = (LOG_BEGINS, LOG_ENDS)
-TAKING = ("after_fold", "before_commit", "after_commit", *ACTIVATION)
+LOG, TELLING = (LOG_BEGINS, LOG_ENDS), (TELLING_BEGINS, TELLING_ENDS)
+TAKING = ("after_fold", "before_commit", "after_commit")
 POINTS = {
     "sends": LOG,
     "claims": ("claimed",),
     "takes": TAKING,
-    "looks and takes": TAKING,
-    "publishes": ("relay_before_publish", *LOG, "relay_after_publish", "relay_marked"),
+    "looks and takes": ACTIVATION,
+    "publishes": ("relay_before_publish", *LOG, "relay_after_publish", "relay_marked", *TELLING),
     "submits": ("bank_prepared", "bank_file_unnamed", "bank_file_written", *LOG, "bank_file_told", "bank_submitted"),
     "handles": SANDBOX_BANK,
     "receives": (*LOG, "bank_answers_published", "bank_answers_taken"),
@@ -119,6 +123,8 @@ class World:
     others: Callable[[int], None] = lambda steps: None
     """Lets others take so many steps while somebody waits."""
     healing: bool = False
+    owners: dict[int, str] = field(default_factory=dict)
+    """Who was the last to claim each shard, or tried to."""
     log: MemoryLog = field(default_factory=MemoryLog)
 
     def today(self) -> date:
@@ -149,7 +155,7 @@ class World:
         self._cut(activity.actor, point)
 
     def _cut(self, actor: Actor, point: str) -> None:
-        if point in (LOG_BEGINS, LOG_ENDS):
+        if point in (*LOG, *TELLING):
             raise KafkaAway(f"no answer of the log at {point}")
         actor.cut()
         if point in ANSWERED:
@@ -164,9 +170,10 @@ class World:
 
     def append(self, topic: str, partition: int, records: Sequence[Record]) -> int:
         """Appends records; with the answer, or without."""
-        self.passes(LOG_BEGINS)
+        begins, ends = TELLING if topic == MEMBERS else LOG
+        self.passes(begins)
         first = self.log.append(topic, partition, records)
-        self.passes(LOG_ENDS)
+        self.passes(ends)
         return first
 
     def flush(self) -> None:
