@@ -26,6 +26,8 @@ from .shape import locate
 from .terms import Kind, Refused, Term
 from .values import read_fact, read_key, read_range, read_value
 
+RESERVED = {"subject": "", "period": "period.start", "payment": "payment.date", "event": "event.date", "members": "count: members"}
+"""Words that are no names, with where they stand."""
 MAX_ROWS = 256
 _SOURCES = {"money": ("money",), "number": ("number",), "percent": ("number",), "years": ("date",), "date": ("date",), "yes_no": ("yes_no",),
             "text": ("text", "one_of"), "ratio": ("text", "one_of")}  # fmt: skip
@@ -126,8 +128,9 @@ class Definitions:
         return (self.in_force[0], *sorted(days))
 
     def claim(self, path: Path, name: str) -> bool:
-        if keyword.iskeyword(name) or name in FUNCTIONS or name in ("subject", "period", "payment", "event", "members"):
-            self.bad(path, f"{name!r} is a word of the language", "Choose another name.", key=True)
+        if keyword.iskeyword(name) or name in FUNCTIONS or name in RESERVED:
+            whole = f", as in {RESERVED[name]}" if RESERVED.get(name) else ""
+            self.bad(path, f"{name!r} is a word of the language{whole}", "Choose another name.", key=True)
         elif name in self.names or name in self.member_names:
             self.bad(path, f"the name {name!r} is used twice", "Give facts, parameters and steps different names.", key=True)
         else:

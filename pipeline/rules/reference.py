@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from collections.abc import Iterator
 from types import NoneType, UnionType
@@ -57,6 +58,8 @@ def reference_page() -> str:
     operators = "`+ - * /`, `== != < <= > >=`, `in [..]`, `not in [..]`, `and`, `or`, `not`, `a if condition else b`, brackets"
     days = ", ".join(f"`{day}`" for day in DAYS)
     parts.append(f"## Expressions\n\nNames of facts, aggregates, parameters and earlier steps; numbers; texts in quotes; {operators}.\n\nDays: {days}.\n")
+    taken = ", ".join(f"`{word}`" for word in (*definitions.RESERVED, *filter(str.islower, keyword.kwlist)))
+    parts.append(f"## Words that are no names\n\nFacts, aggregates, parameters and steps are called neither like a function nor {taken}.\n")
     sizes = "\n".join(f"| {what} | {most:,} |" for what, most in _SIZES)
     parts.append(f"## Sizes\n\n| of | at most |\n|---|---|\n{sizes}\n")
     return "\n".join(parts)

@@ -121,8 +121,15 @@ def same_kind(a: Term, b: Term, doing: str) -> Kind:
     if {a.kind.type, b.kind.type} == {"ratio", "number"}:
         ratio = a if a.kind.type == "ratio" else b
         raise Refused(f"cannot {doing} {a.kind} and {b.kind}: {_is(a)}, {_is(b)}", f"Times 1 it is a number: {ratio} * 1.")
-    mend = "Give the amount as a parameter with its law." if "money" in (a.kind.type, b.kind.type) and (a.literal or b.literal) else ""
-    raise Refused(f"cannot {doing} {a.kind} and {b.kind}: {_is(a)}, {_is(b)}", mend)
+    raise Refused(f"cannot {doing} {a.kind} and {b.kind}: {_is(a)}, {_is(b)}", _as_parameter(a, b) or _as_parameter(b, a))
+
+
+def _as_parameter(written: Term, other: Term) -> str:
+    """How a written amount becomes a parameter; empty where none is written."""
+    if other.kind.type != "money" or not written.literal:
+        return ""
+    per = f", per: {other.kind.per}" if other.kind.per else ""
+    return f"Give the amount as a parameter with its law, some_amount: {{type: money{per}, law: ..., from: {{...: {written}}}}}, and write its name here."
 
 
 def of_shares(term: Term) -> bool:

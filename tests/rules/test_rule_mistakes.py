@@ -53,7 +53,10 @@ MISTAKES = [
     ("money and number added", 'is: "full - reduction"', 'is: "full - age"',
      "amount.steps[2].is: cannot subtract money and years: full is money, age is years (line 22, column 21)"),
     ("a written amount", 'is: "full - reduction"', 'is: "full - 500"',
-     "amount.steps[2].is: cannot subtract money and number: full is money, 500 is number (line 22, column 21). Give the amount as a parameter with its law."),
+     "amount.steps[2].is: cannot subtract money and number: full is money, 500 is number (line 22, column 21). "
+     "Give the amount as a parameter with its law, some_amount: {type: money, law: ..., from: {...: 500}}, and write its name here."),
+    ("a parameter called like a word of the language", "parameters:", "parameters:\n  payment: {type: money, law: P1, from: {2022-01-01: 1}}",
+     "parameters.payment: 'payment' is a word of the language, as in payment.date (line 13, column 3). Choose another name."),
     ("units mixed", 'is: "full - reduction"', 'is: "full - income"',
      "amount.steps[2].is: cannot subtract money and money per year: full is money, income is money per year (line 22, column 21). "
      "Write spread(income, 1) for the whole of it in one payment, or spread(income, 12) for that of a month."),
