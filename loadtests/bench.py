@@ -260,6 +260,9 @@ def _released(bench: Bench, accounts: list[Any], console: Console) -> bool:
     console.print(f"tax events, every order released to its account: {bench.events / seconds:,.0f} events/s, {kilobytes / 1024:,.0f} MB")
     with connect(url, "bench") as connection:
         row = connection.execute("SELECT count(*) FROM payment_order WHERE release_seq > 0").fetchone()
+        size = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+    if size is not None:
+        console.print(f"database: {int(str(size[0])) / bench.events:,.0f} bytes for each of them, with account, assessment, decision and released order")
     return exact(url) and row is not None and int(str(row[0])) == EXPECTED[0]
 
 

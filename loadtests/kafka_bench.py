@@ -33,10 +33,11 @@ from streams.topics import all_topics
 from .documents import between_marks, machine
 from .peers import job
 from .peers.arena import Arena, Failed, arena
+from .peers.blocks import blocks
 from .peers.contenders import Bare, Contender, KafkaStreams, Ours, PlainFaust
 from .peers.kafka_streams import Program, Unavailable
 from .peers.profiled import Told
-from .peers.report import HEAD, Profile, Report, Run, blocks, profile_tables, rows, verdicts
+from .peers.report import HEAD, Profile, Report, Run, profile_tables, rows, verdicts
 from .site import free_port
 
 REPORT = SHIPPED / "docs" / "kafka-bench.json"

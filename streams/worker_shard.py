@@ -25,9 +25,6 @@ log = structlog.get_logger("worker")
 FRAMES_WAITING = 2
 """How many frames of a topic may wait for a lane before no more is fetched for it."""
 
-LINGER_S = 0.1
-"""How long a lane waits for a frame to fill while Kafka has more: a transaction costs as much for few records as for many."""
-
 IDLE_S = 0.5
 """How often an idle lane looks at what is not in Kafka: the log of rules, the calendar, an activation run."""
 
@@ -112,7 +109,7 @@ class Shard:
 
     def __init__(self, installation: Installation, shard: int, observer: Observer, threads: Executor, worked: Callable[[int], None]) -> None:
         self.number, self._observer, self._threads, self._worked = shard, observer, threads, worked
-        self._frame_records = installation.settings.frame_records
+        self._frame_records, self._frame_wait_s = installation.settings.frame_records, installation.settings.frame_wait_s
         self.fetched = {topic: Fetched() for topic in installation.topics}
         self._lanes = Lanes(installation, installation.standing, [shard], observer, readers={(topic, shard): part for topic, part in self.fetched.items()})
         self._came, self._given_up = asyncio.Event(), asyncio.Event()
@@ -206,7 +203,7 @@ class Shard:
             await self._fill(bool(done))
 
     async def _fill(self, worked: bool) -> None:
-        """Waits for a full frame while Kafka has more, else for anything at all."""
+        """Waits for a full frame while Kafka has more, but not for long, since a transaction costs as much for few records as for many; else for anything."""
         self._came.clear()
         until = time.monotonic() + IDLE_S
         while not self.dropped and (rest := until - time.monotonic()) > 0:
@@ -215,7 +212,7 @@ class Shard:
             if max(waiting) >= self._frame_records or ((worked or any(waiting)) and not coming):
                 return
             if worked or any(waiting):
-                until = min(until, time.monotonic() + LINGER_S)
+                until = min(until, time.monotonic() + self._frame_wait_s)
                 worked = False
             await _until(self._came, min(rest, until - time.monotonic()))
             self._came.clear()

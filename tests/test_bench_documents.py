@@ -5,7 +5,8 @@ import pytest
 
 from loadtests.documents import between_marks
 from loadtests.kafka_bench import DOCUMENTS, REPORT
-from loadtests.peers.report import Report, blocks
+from loadtests.peers.blocks import blocks
+from loadtests.peers.report import Report
 from streams.settings import SHIPPED
 
 

@@ -135,13 +135,3 @@ def costs(report: Report) -> str:
         ("bytes of PostgreSQL's log of changes", f"{new.grown['wal'] / new.events:,.0f}", f"{max(0, both.grown['wal'] - new.grown['wal']) / again:,.0f}"),
     ]
     return markdown(("an event", "that is new and leads to an order", "that is sent again"), body)
-
-
-def blocks(report: Report, document: str) -> dict[str, str]:
-    """The blocks of a document that are written from the report."""
-    if document == "docs/scaling.md":
-        return {"cost": f"Measured on {report.day}, {report.machine}, two workers.\n\n{costs(report)}"}
-    one, four = (markdown(HEAD, list(rows(report, rounds))) for rounds in (1, 4))
-    said = "\n".join(f"- {line}" for line in (*verdicts(report), *report.skipped))
-    told = f"Measured on {report.day}, {report.machine}.\n\nOne round:\n\n{one}\nFour rounds:\n\n{four}\n{said}\n"
-    return {"kafka": told, "profile": profile_tables(report)}
