@@ -33,7 +33,7 @@ from .peers.job import due, records
 from .sight import Sight
 from .site import Ordered, Site, SiteFailed, embedded_site, kafka_site, looking, ordered
 
-CONSOLE = Console(highlight=False)
+CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 LIGHT_PER_S = 200
 WARM_S = 5
 TICK_S = 0.005
@@ -180,7 +180,7 @@ def main() -> int:
     table = Table(*HEAD, title=f"from append to durable order; {machine()}")
     for row in rows:
         table.add_row(*row.cells)
-    CONSOLE.print(table, width=160)
+    CONSOLE.print(table)
     CONSOLE.print("everybody was ordered exactly what was due" if exact else "NOT everybody was ordered what was due")
     if arguments.write:
         write_block("docs/performance.md", "latency", "latency_bench", f"Measured on {machine()}.\n\n{markdown(HEAD, [row.cells for row in rows])}")

@@ -35,7 +35,7 @@ from .peers.job import copied, due, records
 from .sight import Sight
 from .site import Site, SiteFailed, embedded_site, kafka_site, looking, ordered, positions
 
-CONSOLE = Console(highlight=False)
+CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 CASES = ("named", "unnamed", "alone", "embedded")
 BEFORE_S, OVER_S, SHARE = 4.0, 2.0, 0.9
 AIM_S = 15.0
@@ -161,7 +161,7 @@ def main() -> int:
     table = Table(*HEAD, title=f"kill -9 of one of two at full rate; {machine()}")
     for one in found:
         table.add_row(*one.cells)
-    CONSOLE.print(table, width=160)
+    CONSOLE.print(table)
     CONSOLE.print("everybody was ordered exactly what was due" if exact else "NOT everybody was ordered what was due")
     if arguments.write:
         write_block("docs/performance.md", "recovery", "recovery_bench", f"Measured on {machine()}.\n\n{markdown(HEAD, [one.cells for one in found])}")

@@ -42,4 +42,4 @@ def plan(report: Report) -> Iterator[tuple[str, ...]]:
 
 def partitions(workers: int) -> int:
     """A power of two, four for each worker at least: it can be multiplied later, and the shards are spread evenly over two, four or eight servers."""
-    return max(8, 2 ** math.ceil(math.log2(4 * workers)))
+    return max(8, 1 << math.ceil(math.log2(4 * workers)))
