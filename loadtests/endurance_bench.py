@@ -129,14 +129,20 @@ class Watching:
             family = [root, *root.children()] if name == "postgresql" else [root]
             for process in family:
                 try:
-                    memory_mb[name] = memory_mb.get(name, 0.0) + process.memory_full_info().uss / 2**20
+                    memory_mb[name] = memory_mb.get(name, 0.0) + own_mb(process.pid)
                     handles[name] = handles.get(name, 0) + process.num_fds()
-                except psutil.NoSuchProcess:
+                except (psutil.NoSuchProcess, FileNotFoundError, ProcessLookupError):
                     continue  # PostgreSQL's helpers come and go
         asked = self._connection.execute("SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()")
         row = asked.fetchone()
         assert row is not None, "an aggregate has a row"
         self.samples.append(Sample(self._looked - self._started, self._taken(), memory_mb, handles, int(str(row[0]))))
+
+
+def own_mb(pid: int) -> float:
+    """The memory that a process has for itself: without files, and without what it shares, such as PostgreSQL's buffers."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("RssAnon")), 0.0)
 
 
 class Course(msgspec.Struct, frozen=True):
