@@ -18,6 +18,10 @@ MEMBERS = "household.members"
 """What the registries said of a household's members, written by the relay and read by the households' lanes."""
 
 
+ACTIVATIONS = "rules.activations"
+"""Word that what decides has changed, written by whoever moved a rule to every partition and heard by an agent in every worker; no lane takes it."""
+
+
 def registry_topics(registries: Registries) -> tuple[str, ...]:
     """CloudEvents of the registries, each topic written by the connector of its registry; who lives is heard before who is paid."""
     living = {registry.topic for registry in registries.registries if any(spec.until for spec in registry.derived)}
@@ -31,4 +35,4 @@ def lane_topics(registries: Registries) -> tuple[str, ...]:
 
 def all_topics(registries: Registries) -> tuple[str, ...]:
     """Everything to provision."""
-    return (*lane_topics(registries), ORDERS)
+    return (*lane_topics(registries), ORDERS, ACTIVATIONS)

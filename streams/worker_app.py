@@ -29,7 +29,7 @@ from pipeline.problems import Malformed, Problem
 from . import garbage
 from .installation import Installation, opened
 from .settings import Settings, load_settings
-from .topics import lane_topics
+from .topics import ACTIVATIONS, lane_topics
 from .worker_holding import Holding, RecordsGone
 from .worker_topics import Sameness, TopicsDiffer, check_topics
 from .worker_watch import Lookout, Place
@@ -39,6 +39,7 @@ log = structlog.get_logger("worker")
 FETCH_WAIT_MS = 100
 FETCH_BYTES = 2 * 1024 * 1024
 GETMANY_S = 0.1
+AGENTS_S = 0.02
 ADVICE_S = 5.0
 LOOK_S = 2.0
 TOPICS_S = 5.0
@@ -78,6 +79,9 @@ class LaneConsumer(driver.Consumer):
             await holding.drop()
             return {}
         offsets = {tp: positions[tp.topic, tp.partition] for tp in assigned if (tp.topic, tp.partition) in positions}
+        # What agents hear is new when it is heard: a claim has looked at everything else.
+        agents = {tp for tp in assigned if tp.topic not in holding.installation.topics}
+        offsets |= await self.highwaters(*agents) if agents else {}
         if offsets:
             await self._thread.seek_wait(offsets)
         holding.begin()
@@ -98,17 +102,19 @@ class LaneConsumer(driver.Consumer):
                 raise
 
     async def _fetch_once(self) -> bool:
-        """Fetches for the lanes that have room; whether any has."""
+        """Fetches for the lanes that have room, and for agents; whether there is any to fetch for."""
         from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError  # type: ignore[import-untyped]
 
         holding = self.holding
         if holding is None or not self.flow_active:
             return False
-        hungry = holding.hungry((tp.topic, tp.partition) for tp in self._get_active_partitions())
-        if not hungry:
+        active = self._get_active_partitions()
+        hungry = holding.hungry((tp.topic, tp.partition) for tp in active)
+        agents = {tp for tp in active if tp.topic not in holding.installation.topics}
+        if not (hungry or agents):
             return False
         try:
-            records = await self._getmany({TP(*place) for place in hungry}, GETMANY_S)
+            records = await self._getmany({TP(*place) for place in hungry} | agents, GETMANY_S if hungry else AGENTS_S)
         except NoOffsetForPartitionError:
             return False  # between assignment and seek there is no position yet
         except OffsetOutOfRangeError as error:
@@ -126,6 +132,9 @@ class LaneConsumer(driver.Consumer):
                 offset = holding.feed(place, hungry[place], part, self._end_of_log(tp))
                 if offset is not None:
                     back[TP(*place)] = offset
+            elif part and place[0] not in holding.installation.topics:
+                for record in part:  # Faust's own way, from here to the agent
+                    await self.wait_first(self.callback(self._to_message(TP(*place), record)), self.suspend_flow.wait())
         if back:
             await self._thread.seek_wait(back)
 
@@ -294,6 +303,12 @@ def payout_app(settings: Settings, topics: Iterable[str]) -> PayoutApp:
     for topic in topics:
         app.topics.add(app.topic(topic, acks=False, key_serializer="raw", value_serializer="raw"))
     app.lanes = LaneService(app)
+
+    @app.agent(app.topic(ACTIVATIONS, acks=False, key_serializer="raw", value_serializer="raw"), name="activations")
+    async def heed(stream: Any) -> None:
+        async for event in stream.events():
+            (await app.lanes.ready()).look(event.message.partition)
+
     return app
 
 

@@ -125,6 +125,11 @@ class Holding:
         """Where records may be fetched for."""
         return {(topic, number): shard for topic, number in places if (shard := self._shards.get(number)) is not None and shard.has_room(topic)}
 
+    def look(self, number: int) -> None:
+        """Word has come that what decides has changed: the shard's lane looks at once."""
+        if (shard := self._shards.get(number)) is not None:
+            shard.look()
+
     def unclaimed(self, places: Iterable[Place]) -> list[Place]:
         """Which of the assigned places are of shards that are still to be claimed."""
         return [(topic, number) for topic, number in places if number not in self.lost and number not in self._shards]

@@ -115,6 +115,7 @@ class Shard:
         self._came, self._given_up = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._busy = threading.Lock()
+        self._told = False
         self.dropped = False
         self.last_step = time.monotonic()
 
@@ -143,11 +144,16 @@ class Shard:
 
     def has_room(self, topic: str) -> bool:
         """Whether more of a topic may be fetched."""
-        return not self.dropped and self.fetched[topic].waiting < FRAMES_WAITING * self._frame_records
+        return not self.dropped and topic in self.fetched and self.fetched[topic].waiting < FRAMES_WAITING * self._frame_records
 
     def put(self, topic: str, records: Sequence[Any], end_of_log: int | None) -> None:
         """Hands records to the lane."""
         self.fetched[topic].put(records, end_of_log)
+        self._came.set()
+
+    def look(self) -> None:
+        """The lane looks at the log of rules before its next frame."""
+        self._told = True
         self._came.set()
 
     @property
@@ -181,6 +187,10 @@ class Shard:
             try:
                 if tries:
                     await self._in_thread(self._lanes.claim)  # the position tells what was committed
+                if self._told:
+                    self._told = False
+                    await self._in_thread(self._lanes.look)
+                    log.info("what decides has changed, the lane has looked", shard=self.number)
                 done = await self._in_thread(self._lanes.step)
                 tries = 0
             except StoreAway as error:
@@ -206,7 +216,7 @@ class Shard:
         """Waits for a full frame while Kafka has more, but not for long, since a transaction costs as much for few records as for many; else for anything."""
         self._came.clear()
         until = time.monotonic() + IDLE_S
-        while not self.dropped and (rest := until - time.monotonic()) > 0:
+        while not (self.dropped or self._told) and (rest := until - time.monotonic()) > 0:
             waiting = [part.waiting for part in self.fetched.values()]
             coming = any(part.coming for part in self.fetched.values())
             if max(waiting) >= self._frame_records or ((worked or any(waiting)) and not coming):

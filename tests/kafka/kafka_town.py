@@ -186,7 +186,7 @@ class Town:
     def taken(self) -> bool:
         """Whether every record in Kafka is behind a position."""
         positions = self.story.installation.positions()
-        ends = log_ends(self.cluster, [topic for topic in self.topics if topic != ORDERS], self.story.shards)
+        ends = log_ends(self.cluster, self.story.installation.topics, self.story.shards)
         return all(positions.get(place, 0) >= end for place, end in ends.items())
 
     def await_taken(self) -> None:

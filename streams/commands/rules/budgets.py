@@ -14,7 +14,7 @@ from streams.commands.opening import asking, working
 from streams.commands.speaking import instant, note, say_json, say_table
 from streams.rule_life import RuleLife
 
-from .life import As, KeyFile, tell_outcome
+from .life import As, KeyFile, tell_outcome, tell_workers
 from .reading import Json, told
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def budget(
         with working(context) as installation:
             life = RuleLife(installation, person, datetime.now(UTC))
             outcome = life.set_budget(benefit, lambda currency: _minor(amount, currency), why, role, held, year or None)
+            tell_workers(installation, outcome)
     tell_outcome(outcome, as_json)
 
 

@@ -22,6 +22,7 @@ from pipeline.rules import Rule, parse_period
 from pipeline.rules.life import WHOLE, Activated, BudgetSet, Logged
 from streams.commands.opening import settings_of, working
 from streams.commands.speaking import note, say
+from streams.installation import Installation
 from streams.rule_life import Outcome, RuleLife
 
 from .reading import Document, Json, answer, told
@@ -157,6 +158,7 @@ def _step(context: typer.Context, person: str, as_json: bool, step: Callable[[Ru
     """Takes a step and tells the entry, or every refusal with exit code 1."""
     with told(), working(context) as installation:
         outcome = step(RuleLife(installation, person or getpass.getuser(), datetime.now(UTC)))
+        tell_workers(installation, outcome)
     tell_outcome(outcome, as_json)
 
 
@@ -178,6 +180,19 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
     if isinstance(outcome, Logged):
         return {"ok": True, "entry": entry_document(outcome)}
     return {"ok": False, "refusals": [{"code": refused.code.value, "sentence": refused.code.sentence, "detail": refused.detail} for refused in outcome]}
+
+
+def tell_workers(installation: Installation, outcome: Outcome) -> None:
+    """Tells workers on Kafka of what was appended; where that fails, the step stands, and they find it by themselves."""
+    from connectors.kafka_cluster import KafkaAway
+    from streams.announcements import announce
+    from streams.worker_topics import TopicsDiffer
+
+    try:
+        if isinstance(outcome, Logged):
+            announce(installation, outcome)
+    except (KafkaAway, TopicsDiffer) as error:
+        note(f"payout: the workers could not be told, and find it by themselves within seconds: {error}")
 
 
 def _document(context: typer.Context, named: str) -> str | Rule:
