@@ -1,7 +1,8 @@
 """The bank desk: released orders become files at the bank's door, the bank's files become answers keyed by their subject.
 
 What is released stands in the store, numbered without gap; the desk takes it from there and not from the topic on which it is published, so that one
-place says what has left, whatever becomes of the log. A submission is three steps: it is written down with its id, its file is put out, its orders are
+place says what has left, whatever becomes of the log. But it takes only what is published, so that the log tells of every order that left: a store that
+is restored from a backup learns it there. A submission is three steps: it is written down with its id, its file is put out, its orders are
 known as sent. What was written down and perhaps not put out is put out again after a crash, byte for byte the same.
 """
 
@@ -98,12 +99,12 @@ class BankDesk:
         return len(waiting)
 
     def submit(self) -> int:
-        """Submits one batch of each shard that has released orders since; gives the number of orders."""
-        return sum(self._submit_shard(shard) for shard in outbox.shards_with_more(self._connection, self._submitted))
+        """Submits one batch of each shard of which orders were published since; gives the number of orders."""
+        return sum(self._submit_shard(shard, last) for shard, last in outbox.published_after(self._connection, self._submitted).items())
 
-    def _submit_shard(self, shard: int) -> int:
+    def _submit_shard(self, shard: int, last: int) -> int:
         submitted = self._submitted[shard]
-        orders = outbox.released(self._connection, shard, submitted, self._batch_size)
+        orders = outbox.released(self._connection, shard, submitted, self._batch_size, last)
         for number, order in enumerate(orders, submitted + 1):
             if order.release_seq != number:
                 raise OutboxBroken(f"shard {shard}: released order {number} is missing from the store, {order.release_seq} comes next: run `payout audit`")

@@ -18,7 +18,8 @@ from .bank_desk import BankDesk, TakenFile
 from .installation import Installation
 from .log_access import writing
 from .patience import PATIENCE_S
-from .relay import Writer
+from .recovery import refuse_behind
+from .relay import Relay, Writer
 from .stopping import Asked
 
 log = structlog.get_logger("bank")
@@ -55,6 +56,7 @@ class Desks:
         self._installation, self._observer = installation, observer
         self._open = ExitStack()
         self._desks: list[BankDesk] = []
+        self._relays: list[Relay] = []
 
     def __enter__(self) -> Desks:
         return self
@@ -63,8 +65,10 @@ class Desks:
         self.close()
 
     def submit(self) -> tuple[int, int]:
-        """Hands over everything that is released now: (submissions put out again, orders)."""
+        """Hands over everything that is released now: (submissions put out again, orders). On the embedded log it is published here first."""
         again = sum(desk.resume() for desk in self._ready())
+        while sum(relay.step() for relay in self._relays):
+            pass
         orders = 0
         while count := sum(desk.submit() for desk in self._desks):
             orders += count
@@ -94,13 +98,16 @@ class Desks:
 
     def close(self) -> None:
         """Gives connections and producer back; the next step opens them anew."""
-        self._desks = []
+        self._desks, self._relays = [], []
         self._open.close()
 
     def _ready(self) -> list[BankDesk]:
         if not self._desks:
             store = self._installation.store
+            refuse_behind(self._installation)  # a server that was away may be back as an older one
             writer = self._open.enter_context(writing(self._installation, "payout-bank"))
             servers = [self._open.enter_context(store.connect(url, "payout bank")) for url in store.urls]
+            if not self._installation.settings.kafka.servers:
+                self._relays = [Relay(servers[shard % len(servers)], writer, shard) for shard in range(store.shards)]
             self._desks = desks_on(self._installation, servers, writer, self._observer)
         return self._desks

@@ -14,6 +14,7 @@ from .desks import desks_on
 from .installation import Installation
 from .members import MemberRelay
 from .patience import patiently
+from .recovery import refuse_behind
 from .relay import Relay
 
 log = structlog.get_logger("dispatch")
@@ -47,6 +48,7 @@ class Dispatch:
         self._connections.close()
         self._members, self._relays, self._desks = [], [], []
         store = self._installation.store
+        refuse_behind(self._installation)  # a server that was away may be back as an older one
         servers = [self._connections.enter_context(store.connect(url, "payout relay")) for url in store.urls]
         for server, connection in enumerate(servers):
             shards = store.shards_of(server)

@@ -28,6 +28,7 @@ from pipeline.problems import Malformed, Problem
 
 from . import garbage
 from .installation import Installation, opened
+from .recovery import refuse_behind
 from .settings import Settings, load_settings
 from .topics import ACTIVATIONS, lane_topics
 from .worker_holding import Holding, RecordsGone
@@ -354,6 +355,7 @@ def __getattr__(name: str) -> PayoutApp:
     atexit.register(open_until_exit.close)
     installation = open_until_exit.enter_context(opened(load_settings(), provision=False))
     check_topics(installation)
+    refuse_behind(installation, glance=True)
     app = payout_app(installation.settings, lane_topics(installation.registries))
     app.installation = installation
     globals()["app"] = app

@@ -106,6 +106,7 @@ DAMAGES: list[tuple[str, str, str]] = [
     ("activated", "UPDATE activation SET done = false, decided_to = 'k' WHERE shard = 1", "shard 1: the activation of rule 1 has come to k only"),
     ("outbox", "UPDATE lane SET release_seq = release_seq + 1 WHERE shard = 0", "shard 0:"),
     ("outbox", "UPDATE relay SET relayed_seq = relayed_seq + 1 WHERE shard = 0", "shard 0:"),
+    ("outbox", "UPDATE relay SET relayed_seq = 0 WHERE shard = 0", "of shard 0 left, 0 are published"),
     ("outbox", "UPDATE submission SET orders = orders + 1 WHERE shard = 0", "orders of"),
     ("outbox", "UPDATE submission SET amount_minor = amount_minor - 1 WHERE shard = 0", "orders of"),
     (

@@ -166,12 +166,24 @@ def test_a_second_bank_desk_submits_nothing_that_the_first_has(tale: Tale) -> No
     story.hears(person("ann"), person("bob"))
     story.close()
     with LogWriter(story.installation.log_directory) as log, story.connection() as one, story.connection() as two:
+        Relay(one, log, 0).step()
         (first,), (second,) = (desks_on(story.installation, [connection], log, story.observer) for connection in (one, two))
         assert first.submit() == 2
         with pytest.raises(OtherDesk, match="another process submits the orders of shard 0"):
             second.submit()
     assert story.ask("SELECT orders, first_seq, last_seq, written FROM submission") == [(2, 1, 2, True)]
     assert len(list((story.installation.bank_directory / "out").glob("*.xml"))) == 1
+
+
+def test_an_order_leaves_after_it_is_published_so_that_the_log_tells_of_everything_that_left(tale: Tale) -> None:
+    story = tale(shards=1)
+    story.hears(person("ann"))
+    story.close()
+    with LogWriter(story.installation.log_directory) as log, story.connection() as connection:
+        (desk,) = desks_on(story.installation, [connection], log, story.observer)
+        assert desk.submit() == 0
+        assert Relay(connection, log, 0).step() == 1
+        assert desk.submit() == 1
 
 
 def test_a_lost_topic_of_orders_keeps_no_order_from_the_bank(tale: Tale) -> None:

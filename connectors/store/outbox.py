@@ -82,10 +82,10 @@ def submitted_to(connection: Connection[Row], shard: int) -> int:
 
 
 @away()
-def shards_with_more(connection: Connection[Row], submitted: Mapping[int, int]) -> list[int]:
-    """The shards that have released orders after these numbers."""
-    rows = connection.execute("SELECT shard, release_seq FROM lane WHERE shard = ANY(%s) ORDER BY shard", (list(submitted),))
-    return [int(str(shard)) for shard, release_seq in rows if int(str(release_seq)) > submitted[int(str(shard))]]
+def published_after(connection: Connection[Row], submitted: Mapping[int, int]) -> dict[int, int]:
+    """The last outbox number published of those shards in which it comes after these numbers."""
+    rows = connection.execute("SELECT shard, relayed_seq FROM relay WHERE shard = ANY(%s) ORDER BY shard", (list(submitted),))
+    return {int(str(shard)): int(str(relayed)) for shard, relayed in rows if int(str(relayed)) > submitted[int(str(shard))]}
 
 
 @away()

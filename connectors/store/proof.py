@@ -195,6 +195,9 @@ INVARIANTS = (
         ) AS o ON o.shard = s.shard AND o.release_seq BETWEEN s.first_seq AND s.last_seq AND o.currency = s.currency
         GROUP BY s.message_id, s.orders, s.amount_minor HAVING count(o.*) <> s.orders OR coalesce(sum(o.amount_minor), 0) <> s.amount_minor
         UNION ALL
+        SELECT format('submission %s: its orders up to %s of shard %s left, %s are published', s.message_id, s.last_seq, s.shard, r.relayed_seq)
+            FROM submission AS s JOIN relay AS r USING (shard) WHERE s.last_seq > r.relayed_seq
+        UNION ALL
         SELECT format('%s and %s both cover order %s of shard %s', a.message_id, b.message_id, b.first_seq, a.shard)
             FROM submission AS a JOIN submission AS b
         ON a.shard = b.shard AND a.currency = b.currency AND a.message_id < b.message_id AND a.first_seq <= b.last_seq AND b.first_seq <= a.last_seq

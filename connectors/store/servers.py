@@ -86,7 +86,7 @@ class Store:
             if have.get(name) != value:
                 raise StoreError(
                     f"store {place_of(connection)}: it was provisioned with {name} = {have.get(name)}, now {value} is asked for; "
-                    "the number and order of servers and shards is fixed, export and replay into a new store to change it"
+                    "the number and order of servers is fixed; `payout store reshard` gives a stopped installation more shards"
                 )
 
     def migrate(self, waiting: Callable[[int], None] = lambda server: None) -> list[tuple[int, int]]:

@@ -53,7 +53,7 @@ def tried(ground: Ground, fault: Fault, number: int) -> Tried:
         ground.heal()
         if not case.proven:
             case.rest()
-            prove(case, doubled=fault.doubled)
+            prove(case)
         case.until(ground.in_sync, "every broker has every record again")
         if fired < 1:
             wrong = f"the fault never struck\n{case.workers.told()}"

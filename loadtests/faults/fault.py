@@ -15,7 +15,6 @@ class Fault(NamedTuple):
     """One fault, made once a share of the events, which flow for `lasts_s`, is taken by two workers.
 
     `catalogue` are its numbers in the catalogue of faults. `after` None: it begins with no worker and no event, and lets them come itself.
-    `doubled`: orders may be published under their id by two numbers.
     """
 
     name: str
@@ -26,20 +25,17 @@ class Fault(NamedTuple):
     make: Make
     after: float | None
     lasts_s: float
-    doubled: bool
 
 
 FAULTS: list[Fault] = []
 """All of them, in the order in which they are told."""
 
 
-def fault(
-    name: str, catalogue: str, *, how: str, counted: str, sees: str, after: float | None = 0.2, lasts_s: float = 8, doubled: bool = False
-) -> Callable[[Make], Make]:
+def fault(name: str, catalogue: str, *, how: str, counted: str, sees: str, after: float | None = 0.2, lasts_s: float = 8) -> Callable[[Make], Make]:
     """Lists a fault."""
 
     def listed(make: Make) -> Make:
-        FAULTS.append(Fault(name, catalogue, how, counted, sees, make, after, lasts_s, doubled))
+        FAULTS.append(Fault(name, catalogue, how, counted, sees, make, after, lasts_s))
         return make
 
     return listed

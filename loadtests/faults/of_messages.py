@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import random
 import time
+from datetime import UTC, datetime
+
+from streams.recovery import StoreBehind, recover, refuse_behind
 
 from .case import Case
 from .fault import fault
@@ -122,13 +125,15 @@ def again(case: Case) -> int:
 
 
 @fault(
-    "the store goes back to an old backup", "F54, F103", how="a copy of the database is made after a third of the events; when all is taken and "
-    "published, the workers are stopped and the copy takes its place",
+    "the store goes back to an old backup",
+    "F54, F103",
+    how="a copy of the database is made after a third of the events; when all is taken and "
+    "published, the workers are stopped, the copy takes its place and is recovered",
     counted="records that were behind positions and are taken again",
-    sees="lag jumps to what has come since the backup; orders made since are made again under the same ids and published again: consumers drop what "
-    "they have seen by `order`",
-    after=None, doubled=True,
-)  # fmt: skip
+    sees="no worker starts before `payout store recover` has taken back what was ordered since the backup; then lag jumps to what has come since, and "
+    "no order is made or published again",
+    after=None,
+)
 def restored(case: Case) -> int:
     """The positions go back with the rows, so the log brings everything again."""
     first, second, third = case.parts(3)
@@ -146,5 +151,11 @@ def restored(case: Case) -> int:
     case.ground.execute(f"DROP DATABASE {case.database} WITH (FORCE)")
     case.ground.execute(f"ALTER DATABASE {case.database}_backup RENAME TO {case.database}")
     back = taken - case.taken()
+    try:
+        refuse_behind(case.installation, glance=True)
+    except StoreBehind:
+        recover(case.installation, today=datetime.now(UTC), keep_paying=True)
+    else:
+        raise NotAsItMustBe("a worker would begin with a store that does not know what it has ordered")
     case.start(2)
     return back

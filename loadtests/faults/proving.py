@@ -14,8 +14,8 @@ from .case import Case
 from .ground import SHARDS, NotAsItMustBe, lines
 
 
-def wrong(case: Case, *, doubled: bool) -> list[str]:
-    """What is not as it must be. `doubled`: orders may have been published again under their own number by a store that went back."""
+def wrong(case: Case) -> list[str]:
+    """What is not as it must be."""
     found = audit(case.installation, replay=True)
     problems = [f"{check.id}: {check.name}: {check.examples}" for check in found.checks if not check.ok]
     if found.digest != case.ground.expected:
@@ -25,12 +25,12 @@ def wrong(case: Case, *, doubled: bool) -> list[str]:
         problems.append(f"{accounted} of {case.records} records have a disposition")
     if dead < case.dead_letters:
         problems.append(f"{dead} dead letters, at least {case.dead_letters} were put")
-    return [*problems, *_published_otherwise(case, doubled)]
+    return [*problems, *_published_otherwise(case)]
 
 
-def prove(case: Case, *, doubled: bool = False) -> None:
+def prove(case: Case) -> None:
     """NotAsItMustBe where anything is not as it must be. The workers are at rest."""
-    problems = wrong(case, doubled=doubled)
+    problems = wrong(case)
     if problems:
         raise NotAsItMustBe(lines(problems) + "\n" + case.workers.told())
     case.proven = True
@@ -53,7 +53,7 @@ def published(case: Case) -> dict[int, list[tuple[int, ReleasedOrder]]]:
     return found
 
 
-def _published_otherwise(case: Case, doubled: bool) -> Iterator[str]:
+def _published_otherwise(case: Case) -> Iterator[str]:
     """A consumer that drops the ids it has seen must come to every released order, once and in order."""
     for shard, messages in published(case).items():
         seen: dict[str, ReleasedOrder] = {}
@@ -62,7 +62,7 @@ def _published_otherwise(case: Case, doubled: bool) -> Iterator[str]:
             if (earlier.amount, earlier.account, earlier.subject) != (message.amount, message.account, message.subject):
                 yield f"{message.order} was published with {earlier.amount} and again with {message.amount}"
         numbers = [message.release_seq for message in seen.values()]
-        if not doubled and numbers != list(range(1, len(numbers) + 1)):
+        if numbers != list(range(1, len(numbers) + 1)):
             yield f"shard {shard}: orders were published out of order or with a gap: {numbers[:20]}…"
         released = case.count(f"SELECT count(*) FROM payment_order WHERE shard = {shard} AND release_seq > 0")
         if released != len(seen):

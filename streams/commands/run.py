@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -30,6 +30,7 @@ def run(
     from streams.lanes import utc_today
     from streams.measures import Measuring, measure
     from streams.metrics import Metrics
+    from streams.recovery import refuse_behind
     from streams.runner import Progress, runner_of
     from streams.stopping import signals
 
@@ -40,7 +41,12 @@ def run(
     metrics = Metrics()
     with progress_bar("records taken") as bar:
         logs.configure(settings.log_level, settings.log_format, settings.home)
-        with opened(settings) as installation, signals() as stop, _served(settings, metrics), runner_of(installation, metrics) as runner:
+        with ExitStack() as stack:
+            installation = stack.enter_context(opened(settings))
+            refuse_behind(installation)
+            stop = stack.enter_context(signals())
+            stack.enter_context(_served(settings, metrics))
+            runner = stack.enter_context(runner_of(installation, metrics))
             if not installation.standing(utc_today()):
                 note("payout: no rule is active, events are kept and nothing is decided; activate one: payout rules activate HASH")
             measuring = Measuring(installation, metrics) if settings.metrics_port is not None else _nothing

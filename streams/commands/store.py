@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .opening import settings_of, working
+from .opening import reading, settings_of, working
+from .recovering import recover
 from .speaking import AsJson, note, progress_bar, say, say_json, say_table
 
 if TYPE_CHECKING:
     from streams.settings import Settings
 
 app = typer.Typer(help="Makes, migrates and checks the store.", no_args_is_help=True, rich_markup_mode=None)
+
+app.command()(recover)
 
 
 @app.command()
@@ -97,6 +100,32 @@ def reshard(
         )
     if not done.audit.ok:
         raise typer.Exit(1)
+
+
+@app.command()
+def copy(
+    context: typer.Context,
+    urls: Annotated[list[str], typer.Argument(metavar="URL…", help="An empty database for each server of the store, in their order.")],
+    as_json: AsJson = False,
+) -> None:
+    """Copies the store whole onto other PostgreSQL servers, while nothing works with it. What is cut off leaves nothing there."""
+    from connectors.store.copying import copy_store
+    from streams.settings import masked_url
+
+    copied = 0
+    with reading(context) as installation, progress_bar("rows copied", unit="rows") as bar:
+
+        def shown(table: str, rows: int) -> None:
+            nonlocal copied
+            copied += rows
+            bar(copied, None, table)
+
+        copy_store(installation.store, urls, shown)
+    if as_json:
+        say_json({"rows": copied, "store_urls": [masked_url(url) for url in urls]})
+        return
+    say(f"{copied:,} rows copied")
+    note(f"payout: set store_urls = [{', '.join(masked_url(url) for url in urls)}] wherever the store is used, then `payout store check` and `payout audit`")
 
 
 def settings(context: typer.Context, as_json: AsJson = False) -> None:

@@ -21,6 +21,7 @@ def worker(
     from streams import logs
     from streams.installation import opened
     from streams.metrics import Metrics
+    from streams.recovery import refuse_behind
     from streams.worker_topics import check_topics
 
     settings = settings_of(context, metrics_port=metrics_port)
@@ -31,6 +32,7 @@ def worker(
     with ExitStack() as stack:
         installation = stack.enter_context(opened(settings, provision=False))
         check_topics(installation)
+        refuse_behind(installation, glance=True)
         if settings.metrics_port is not None:
             server = metrics.serve(settings.metrics_port, settings.metrics_host)
             stack.callback(server.close)
