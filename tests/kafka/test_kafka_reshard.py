@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import pytest
 from kafka.admin import KafkaAdminClient
 from kafka_town import Town, everybody, orders_of
 from story import Tale, income, tale
@@ -37,6 +38,7 @@ def partitions(town: Town) -> set[int]:
         admin.close()
 
 
+@pytest.mark.soak
 def test_four_partitions_become_eight_and_all_comes_to_what_eight_come_to(town_of: Callable[..., Town], tale: Tale):
     town = town_of(servers=2)
     story, settings = town.story, town.story.installation.settings
