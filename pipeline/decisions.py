@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import repeat
+from typing import NamedTuple
 
 import polars as pl
 
 from .accounts import ASSIGNMENT
+from .answers import Answer, Shape, by_shape, read_all, shape_of
 from .entitlements import encode_receipt
 from .facts import LAST_DAY, History, Known, Reader, Value
 from .households import MemberReader
@@ -18,6 +20,16 @@ from .rules import Period, Rule, RuleFact, decide, physical_type
 
 Outcome = tuple[str, int, int, bytes]
 """One subject decided: (subject, decision as in `entitlements.Decision`, amount_minor, receipt); the amount is 0 unless granted."""
+
+
+class FactTable(NamedTuple):
+    """The facts of subjects whom a rule decides about: their places among those asked, a table with `subject`, each fact of the rule and `event_day`,
+    the same facts as columns, and what the registries answered of each subject."""
+
+    places: Sequence[int]
+    table: pl.DataFrame
+    columns: list[Sequence[Value | None]]
+    answers: list[Answer]
 
 
 class ActiveRule:
@@ -46,7 +58,10 @@ class ActiveRule:
         """Whether the subject of a history is of the kind that the rule decides about, as the registries spoke of it: a person, a household, a business."""
         if len(history) == 1 and not self._for_households:
             return history[0].registry in self._speaking  # nearly everybody whom a frame brings
-        return any(event.registry in self._speaking or (self._for_households and MARK in event.registry) for event in history)
+        return self._decides_shape(shape_of(history))
+
+    def _decides_shape(self, shape: Shape) -> bool:
+        return any(registry in self._speaking or (self._for_households and MARK in registry) for registry in shape)
 
     def is_asked(self, before: History, after: History, fresh: Sequence[Known]) -> bool:
         """Whether new events can change the decision about a subject: the first of the rule's kind, or such as concern it."""
@@ -71,40 +86,41 @@ class ActiveRule:
         own = self.reader.event_day(history)
         return own if self.members is None else max(own, self.members.event_day(history))
 
-    def decide(self, histories: Sequence[tuple[str, History]]) -> list[Outcome]:
-        """The decisions for those of these subjects that the rule decides about, in their order."""
-        histories = [entry for entry in histories if self.decides(entry[1])]
-        if not histories:
-            return []
-        answers: list[list[Value | None]] = []
-        sources: list[list[Known | None]] = []
-        event_days: list[int] = []
-        read, asks_day = self.reader.read, self._asks_day
-        event_day = LAST_DAY
-        for _, history in histories:
-            if asks_day:
-                event_day = self.event_day(history)
-            values, told = read(history, event_day)
-            for index, fact in self._ages:
-                born = values[index]
-                values[index] = None if born is None else age_years(int(born), self._age_day(fact, event_day))
-            answers.append(values)
-            sources.append(told)
-            event_days.append(event_day)
-        subjects = [subject for subject, _ in histories]
-        columns = [subjects, *map(list, zip(*answers, strict=True)), event_days]
-        table = pl.DataFrame([pl.Series(name, column, dtype) for (name, dtype), column in zip(self._schema.items(), columns, strict=True)])
+    def read(self, histories: Sequence[tuple[str, History]]) -> FactTable:
+        """The facts of those of these subjects that the rule decides about."""
+        places: Sequence[int] = range(len(histories))
+        rows_of = by_shape([history for _, history in histories])
+        if not all(map(self._decides_shape, rows_of)):
+            places = sorted(row for shape, rows in rows_of.items() if self._decides_shape(shape) for row in rows)
+            histories = [histories[place] for place in places]
+            rows_of = by_shape([history for _, history in histories])
+        event_days = [self.event_day(history) for _, history in histories] if self._asks_day else [LAST_DAY] * len(histories)
+        answers = read_all(self.reader, rows_of, [history for _, history in histories], event_days)
+        columns: list[Sequence[Value | None]] = list(zip(*[values for values, _, _ in answers], strict=True)) or [()] * len(self.reader.questions)
+        for index, fact in self._ages:
+            columns[index] = self._years(fact, columns[index], event_days)
+        named = zip(self._schema.items(), [[subject for subject, _ in histories], *columns, event_days], strict=True)
+        table = pl.DataFrame([pl.Series(name, column, dtype) for (name, dtype), column in named])
         if self.members is not None:
             table = self.members.made(histories, event_days, table)
-            for values, made in zip(answers, table.select(self._made).iter_rows(), strict=True):
-                values.extend(made)
-            sources = [[*told, *[None] * len(self._made)] for told in sources]
-        result = decide(self.rule, table, self.period)
-        decision, amount_minor, missing, conditions, *steps = result.select(self._told).get_columns()
-        steps_of = zip(*[step.to_list() for step in steps], strict=True) if steps else repeat(())
-        receipts = map(encode_receipt, missing.to_list(), conditions.to_list(), steps_of, answers, sources)
-        return list(zip(subjects, decision.to_list(), amount_minor.to_list(), receipts, strict=True))
+            columns += [column.to_list() for column in table.select(self._made).get_columns()]
+        return FactTable(places, table, columns, answers)
 
-    def _age_day(self, fact: RuleFact, event_day: int) -> int:
+    def decide(self, histories: Sequence[tuple[str, History]]) -> list[Outcome]:
+        """The decisions for those of these subjects that the rule decides about, in their order."""
+        _, table, columns, answers = self.read(histories)
+        if not answers:
+            return []
+        values, events, told_by = zip(*answers, strict=True)
+        if self._ages or self._made:  # what is kept is the age, and what was made of the members
+            values, told_by = tuple(zip(*columns, strict=True)), tuple([*places, *[-1] * len(self._made)] for places in told_by)
+        result = decide(self.rule, table, self.period)
+        decision, amount_minor, missing, conditions, *steps = [column.to_list() for column in result.select(self._told).get_columns()]
+        receipts = map(encode_receipt, missing, conditions, zip(*steps, strict=True) if steps else repeat(()), values, events, told_by)
+        return list(zip(table.get_column("subject").to_list(), decision, amount_minor, receipts, strict=True))
+
+    def _years(self, fact: RuleFact, births: Sequence[Value | None], event_days: Sequence[int]) -> list[int | None]:
+        """Dates of birth as ages on the day that the fact is asked for."""
         asked = day_asked(self.rule, fact, self.period)
-        return event_day if asked is None else asked
+        days = event_days if asked is None else [asked] * len(births)
+        return [None if born is None else age_years(int(born), on) for born, on in zip(births, days, strict=True)]

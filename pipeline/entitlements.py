@@ -7,7 +7,7 @@ from enum import IntEnum
 
 import msgspec
 
-from .facts import Known, Value
+from .facts import Value
 from .orders import HeldOrder, Kind, difference
 
 
@@ -126,24 +126,10 @@ _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Receipt)
 
 
-def encode_receipt(missing: int, conditions: int, steps: Sequence[int | None], values: Sequence[Value | None], told: Sequence[Known | None]) -> bytes:
-    """A receipt as bytes, from what the evaluator and the reader gave."""
-    first = told[0] if told else None
-    if first is not None and told.count(first) == len(told):  # by far the most frequent case: one event told everything
-        return _ENCODER.encode((missing, conditions, steps, values, (first.id,), (0,) * len(told)))
-    events: list[str] = []
-    told_by: list[int] = []
-    latest, place = None, -1
-    for event in told:
-        if event is None:
-            told_by.append(-1)
-            continue
-        if event is not latest:  # facts of one event stand together, so the last place is nearly always the right one
-            latest = event
-            if event.id not in events:
-                events.append(event.id)
-            place = events.index(event.id)
-        told_by.append(place)
+def encode_receipt(
+    missing: int, conditions: int, steps: Sequence[int | None], values: Sequence[Value | None], events: Sequence[str], told_by: Sequence[int]
+) -> bytes:
+    """A receipt as bytes, from what the evaluator and the registries' answers gave."""
     return _ENCODER.encode((missing, conditions, steps, values, events, told_by))
 
 

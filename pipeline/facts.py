@@ -8,10 +8,11 @@ both contents are kept, and a fact whose latest word is disputed is unknown unti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from enum import StrEnum
-from operator import attrgetter
+from operator import attrgetter, itemgetter
+from typing import NamedTuple
 
 import msgspec
 
@@ -147,9 +148,11 @@ def standing(history: History) -> tuple[History, set[tuple[str, str]]]:
     """The events that hold (neither corrections nor withdrawn), and which of their ids are disputed."""
     if len(history) == 1:
         return (() if history[0].withdraws else history), _NONE
-    if any(known.withdraws for known in history):
-        withdrawn = withdrawn_ids(history)
-        history = tuple(known for known in history if not known.withdraws and (known.registry, known.id) not in withdrawn)
+    for known in history:
+        if known.withdraws:
+            withdrawn = withdrawn_ids(history)
+            history = tuple(known for known in history if not known.withdraws and (known.registry, known.id) not in withdrawn)
+            break
     if len({known.id for known in history}) == len(history):
         return history, _NONE
     return history, disputed_ids(history)
@@ -175,14 +178,33 @@ class Question(msgspec.Struct, frozen=True):
     oldest_ms: int | None = None
 
 
-_Group = tuple[int | None, bool, frozenset[str] | None, tuple[tuple[int, str], ...]]
-"""(day, timeless, accepted statuses, (place, fact name) of each): questions that one look at an event's interval settles."""
+class Group(NamedTuple):
+    """Questions of one registry that one look at an event's interval settles: their day, the statuses they accept, and (place, fact name) of each.
+
+    `taken` takes all their answers out of an event's values at once. Where the questions are neighbours, `places` are theirs.
+    """
+
+    day: int | None
+    timeless: bool
+    accept: frozenset[str] | None
+    asked: tuple[tuple[int, str], ...]
+    taken: Callable[[dict[str, Value]], tuple[Value, ...]]
+    places: slice | None
+
+
+def _group(day: int | None, timeless: bool, accept: frozenset[str] | None, asked: Sequence[tuple[int, str]]) -> Group:
+    first, end = asked[0][0], asked[-1][0] + 1
+    places = slice(first, end) if end - first == len(asked) else None
+    names = [name for _, name in asked]
+    taken: Callable[[dict[str, Value]], tuple[Value, ...]] = itemgetter(*names) if len(names) > 1 else lambda values: (values[names[0]],)
+    return Group(day, timeless, accept, tuple(asked), taken, places)
 
 
 class Reader:
     """Reads the answers to fixed questions out of histories; made once, used for each subject.
 
-    `read` gives the values in the order of the questions (None is unknown) and the events that told them.
+    `read` gives the values in the order of the questions (None is unknown) and the events that told them. By registry, `groups` are the
+    questions that its events answer and `until` those that a date of theirs does; `oldest` are the questions that refuse old events.
     """
 
     def __init__(self, questions: Sequence[Question]) -> None:
@@ -190,26 +212,26 @@ class Reader:
         self.needs_event_day = any(question.day is None for question in questions)
         self._unknown: list[Value | None] = [None] * len(questions)
         self._untold: list[Known | None] = [None] * len(questions)
-        self._told: dict[str, list[_Group]] = {}
-        self._until: dict[str, list[tuple[int, Question]]] = {}
+        self.groups: dict[str, list[Group]] = {}
+        self.until: dict[str, list[tuple[int, Question]]] = {}
         self._names: dict[str, frozenset[str]] = {}
-        self._oldest = [(index, question.oldest_ms) for index, question in enumerate(questions) if question.oldest_ms is not None]
+        self.oldest = [(index, question.oldest_ms) for index, question in enumerate(questions) if question.oldest_ms is not None]
         groups: dict[tuple[str, int | None, bool, frozenset[str] | None], list[tuple[int, str]]] = {}
         for index, question in enumerate(questions):
             if question.until:
-                self._until.setdefault(question.registry, []).append((index, question))
+                self.until.setdefault(question.registry, []).append((index, question))
             else:
                 groups.setdefault((question.registry, question.day, question.timeless, question.accept), []).append((index, question.name))
         for (registry, day, timeless, accept), asked in groups.items():
-            self._told.setdefault(registry, []).append((day, timeless, accept, tuple(asked)))
+            self.groups.setdefault(registry, []).append(_group(day, timeless, accept, asked))
             self._names[registry] = self._names.get(registry, frozenset()) | {name for _, name in asked}
-        self._registries = frozenset(self._told) | frozenset(self._until)
+        self._registries = frozenset(self.groups) | frozenset(self.until)
 
     def concerns(self, event: Known) -> bool:
         """Whether an event can change an answer."""
         if event.registry not in self._registries:
             return False
-        return bool(event.withdraws) or event.registry in self._until or not self._names[event.registry].isdisjoint(event.values)
+        return bool(event.withdraws) or event.registry in self.until or not self._names[event.registry].isdisjoint(event.values)
 
     def event_day(self, history: History) -> int:
         """The day of the latest standing event of the registries asked: a function of what is known, not of arrival."""
@@ -220,24 +242,31 @@ class Reader:
         answers, told = self._unknown.copy(), self._untold.copy()
         events, disputed = (history, _NONE) if len(history) == 1 and not history[0].withdraws else standing(history)
         for event in events:  # in the order of sequence and id, so that the latest word is written last
-            registry, values = event.registry, event.values
-            for day, timeless, accept, asked in self._told.get(registry, ()):
+            registry = event.registry
+            for day, timeless, accept, asked, taken, places in self.groups.get(registry, ()):
                 if timeless or event.valid_from <= (event_day if day is None else day) < event.valid_to:
-                    accepted = accept is None or event.status in accept
+                    values, accepted = event.values, accept is None or event.status in accept
+                    if places is not None and accepted:
+                        try:  # nearly always an event tells all that its registry is asked for
+                            answers[places] = taken(values)
+                            told[places] = (event,) * len(asked)
+                            continue
+                        except KeyError:
+                            pass
                     for index, name in asked:
                         value = values.get(name)
                         if value is not None:
                             answers[index] = value if accepted else None
                             told[index] = event
-            if self._until:
+            if registry in self.until:
                 self._read_until(event, event_day, answers, told)
-        if self._oldest or disputed:
+        if self.oldest or disputed:
             self._forget(answers, told, disputed)
         return answers, told
 
     def _read_until(self, event: Known, event_day: int, answers: list[Value | None], told: list[Known | None]) -> None:
         """The questions whether a day lies before a date that the registry may give."""
-        for index, question in self._until.get(event.registry, ()):
+        for index, question in self.until[event.registry]:
             ends = event.values.get(question.until)
             if ends is not None:
                 answers[index] = (event_day if question.day is None else question.day) < ends  # type: ignore[operator]
@@ -247,7 +276,7 @@ class Reader:
 
     def _forget(self, answers: list[Value | None], told: list[Known | None], disputed: set[tuple[str, str]]) -> None:
         """What is too old or disputed is unknown."""
-        for index, oldest_ms in self._oldest:
+        for index, oldest_ms in self.oldest:
             teller = told[index]
             if teller is not None and teller.time_ms < oldest_ms:
                 answers[index] = None

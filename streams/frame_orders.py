@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from connectors.store.frames import FrameTransaction, Move
-from pipeline.accounts import ASSIGNMENT, Account, AccountPolicy, check, resolve
+from pipeline.accounts import ASSIGNMENT, Account, AccountPolicy, Usual, check, resolve
 from pipeline.decisions import ActiveRule, Outcome
 from pipeline.entitlements import Decision, Entitlement, NewOrder, begin, settle
 from pipeline.facts import LAST_DAY, History, Question, Reader
@@ -59,6 +59,7 @@ class FrameOrders:
         self.release_seq = transaction.claim.release_seq
         self.findings: list[tuple[str, str, str]] = []
         self._alive = alive
+        self._usual: dict[int, Usual] = {}
         self._before: dict[tuple[str, int], Entitlement] = {}
         self._after: dict[tuple[str, int], Entitlement] = {}
         self._held: dict[tuple[str, int], list[HeldRow]] = {}
@@ -204,24 +205,30 @@ class FrameOrders:
         payee = rule.payee(subject, history, self.today)
         if payee is None:
             return HoldReason.PAYEE_UNKNOWN, None
-        assigned = False
-        for event in payee:
-            if event.type == ASSIGNMENT:
-                assigned = True
-            elif DEATH in event.values and self._alive.read(payee)[0][0] is False:
-                return HoldReason.PAYEE_DECEASED, None
-        if not assigned:
+        said = [event for event in payee if event.type == ASSIGNMENT or DEATH in event.values or event.withdraws]
+        if not said:
             return NOWHERE
-        assignment = resolve(payee, rule.rule.benefit, self.today)
+        if len(said) == 1 and said[0].type == ASSIGNMENT:
+            account = self._usual_of(rule).account(said[0])
+            if account is not None:
+                return None, account
+        elif any(DEATH in event.values for event in said) and self._alive.read(payee)[0][0] is False:
+            return HoldReason.PAYEE_DECEASED, None
+        assignment = resolve(said, rule.rule.benefit, self.today)
         reason = check(assignment, self.policy, rule.rule.currency, self.today, 1)
         return (None, assignment.account) if reason is None and assignment is not None else (reason, None)
+
+    def _usual_of(self, rule: ActiveRule) -> Usual:
+        usual = self._usual.get(rule.rule_id)
+        if usual is None:
+            usual = self._usual[rule.rule_id] = Usual(self.policy, rule.rule.benefit, rule.rule.currency, self.today)
+        return usual
 
     def _alone(self, places: Sequence[Place]) -> Sequence[Place]:
         """The same places, save where too many subjects share the account."""
         keys = [None if account is None else account.key() for _, account in places]
-        asked = sorted({key for key in keys if key is not None})
-        holders = self.transaction.holders(asked) if asked else {}
-        crowded = {key for key, count in holders.items() if count > self.policy.max_subjects_per_account}
+        asked = {key for key in keys if key is not None}
+        crowded = self.transaction.crowded(list(asked), self.policy.max_subjects_per_account) if asked else set()
         return [SHARED if key in crowded else place for key, place in zip(keys, places, strict=True)] if crowded else places
 
     def _guarded(self, asked: Sequence[Asked], places: Sequence[Place], held: int) -> list[Place]:

@@ -261,14 +261,16 @@ class FrameTransaction:
         """Rows of the orders' history, as rows of `STEP`."""
         STEP.write(self.connection, rows)
 
-    def holders(self, account_keys: Sequence[bytes]) -> dict[bytes, int]:
-        """How many subjects have each account assigned, on whichever server they live."""
-        query, keys = "SELECT account_key, count(*) FROM account_holder WHERE account_key = ANY(%s) GROUP BY account_key", (blobs(account_keys),)
-        counts: dict[bytes, int] = dict(self._fetch(query, keys))  # type: ignore[arg-type]
-        for connection in self.claim.elsewhere:
-            for key, count in self._fetch(query, keys, connection):
+    def crowded(self, account_keys: Sequence[bytes], most: int) -> set[bytes]:
+        """Which of these accounts more than `most` subjects have assigned, on whichever server they live."""
+        query, keys = "SELECT account_key, count(*) FROM account_holder WHERE account_key = ANY(%s) GROUP BY account_key", blobs(account_keys)
+        if not self.claim.elsewhere:
+            return {key for (key,) in self._fetch(f"SELECT account_key FROM ({query}) AS held WHERE count > %s", (keys, most))}  # type: ignore[misc]
+        counts: dict[bytes, int] = {}
+        for connection in (self.connection, *self.claim.elsewhere):
+            for key, count in self._fetch(query, (keys,), connection):
                 counts[key] = counts.get(key, 0) + count  # type: ignore[index, call-overload]
-        return counts
+        return {key for key, count in counts.items() if count > most}
 
     def change_holders(self, gone: Sequence[tuple[bytes, str]], come: Sequence[tuple[bytes, str]]) -> None:
         """Assignments of accounts (key, subject) that ended and that began."""

@@ -12,12 +12,11 @@ import polars as pl
 
 from pipeline.accounts import ASSIGNMENT, ORDINARY, AccountPolicy, check, resolve
 from pipeline.decisions import ActiveRule
-from pipeline.facts import LAST_DAY, History, Question, Reader, Value
+from pipeline.facts import LAST_DAY, History, Question, Reader
 from pipeline.holds import HoldReason
 from pipeline.members import HOUSEHOLD, MARK, Heads, by_member, own
-from pipeline.questions import age_years, day_asked
 from pipeline.registry import FactSpec
-from pipeline.rules import Rule, RuleFact, physical_type
+from pipeline.rules import Rule
 
 from .comparison import PAYABLE, Side
 
@@ -141,7 +140,6 @@ class FactReader:
         self.rule, self.period = side
         self._active = ActiveRule(self.rule, self.period, catalogue)
         self._facts = [fact for fact in self.rule.facts if fact.aggregate is None]
-        self._ages = [(index, fact) for index, fact in enumerate(self._facts) if fact.type == "years" and catalogue[fact.source].type == "date"]
         self.key = self._key()
 
     def _key(self) -> str:
@@ -153,25 +151,9 @@ class FactReader:
 
     def table(self, histories: Sequence[tuple[str, History]]) -> pl.DataFrame:
         """A row for each of these subjects whom the rule decides about: their place among them, a column for each fact, and the day of the event."""
-        active = self._active
-        places = [place for place, (_, history) in enumerate(histories) if active.decides(history)]
-        rows: list[list[Value | None]] = []
-        days: list[int] = []
-        asks_day = self.rule.needs_event_day or active.reader.needs_event_day or (active.members is not None and active.members.needs_event_day)
-        for place in places:
-            history = histories[place][1]
-            event_day = active.event_day(history) if asks_day else LAST_DAY
-            values, _ = active.reader.read(history, event_day)
-            for index, fact in self._ages:
-                values[index] = self._age(values[index], fact, event_day)
-            rows.append(values)
-            days.append(event_day)
-        columns = list(zip(*rows, strict=True)) if rows and self._facts else [()] * len(self._facts)
-        facts = [pl.Series(fact.name, list(column), dtype=physical_type(fact)) for fact, column in zip(self._facts, columns, strict=True)]
-        table = pl.DataFrame([pl.Series(PLACE, places, dtype=pl.UInt32), *facts, pl.Series("event_day", days, dtype=pl.Int64)])
-        if active.members is not None:
-            table = active.members.made([histories[place] for place in places], days, table)
-        return table.select([PLACE, *(fact.name for fact in self.rule.facts), *(["event_day"] if self.rule.needs_event_day else [])])
+        places, table, _, _ = self._active.read(histories)
+        days = [pl.col("event_day").cast(pl.Int64)] if self.rule.needs_event_day else []
+        return table.select(pl.Series(PLACE, list(places), dtype=pl.UInt32), *(fact.name for fact in self.rule.facts), *days)
 
     def table_like(self, histories: Sequence[tuple[str, History]], other: FactReader, read: pl.DataFrame) -> pl.DataFrame:
         """The same as `table`, where another reader that differs in the statuses it accepts has `read` these histories: only the unsure are read again."""
@@ -186,10 +168,6 @@ class FactReader:
         """Whether every fact counts where it is final."""
         facts = (*self._facts, *(self.rule.members.facts if self.rule.members is not None else ()))
         return all(not fact.accept or "final" in fact.accept for fact in facts)
-
-    def _age(self, born: Value | None, fact: RuleFact, event_day: int) -> int | None:
-        asked = day_asked(self.rule, fact, self.period)
-        return None if born is None else age_years(int(born), event_day if asked is None else asked)
 
 
 def _plain(one: Question) -> tuple[object, ...]:
