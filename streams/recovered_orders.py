@@ -128,4 +128,4 @@ def _unheard(subject: str, rule: ActiveRule) -> Entitlement:
 def _nothing_known(rule: Rule) -> bytes:
     facts, items = len(rule.facts), len(rule.conditions) + len(rule.exclusions)
     unknown = sum(2 << 2 * index for index in range(items))
-    return encode_receipt((1 << facts) - 1, unknown, [None] * len(rule.steps), [None] * facts, [None] * facts)
+    return encode_receipt((1 << facts) - 1, unknown, [None] * len(rule.steps), [None] * facts, (), [-1] * facts)
