@@ -179,6 +179,15 @@ class Emitter:
         since = [date.dt.year().cast(_INT) * _whole(12) + date.dt.month().cast(_INT) for date in (now, birth)]
         return since[0] - since[1] - (now.dt.day() < birth.dt.day()).cast(_INT)
 
+    def birthday(self, term: Term) -> pl.Expr:
+        """The day of the same name so many years later, at most in the year 9999; after 28 February where a year has no 29th."""
+        born = _date(self(term.args[0]))
+        year = pl.min_horizontal(born.dt.year() + int(Fraction(str(term.value))), pl.lit(9999))
+        leap = (year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))
+        late = (born.dt.month() == 2) & (born.dt.day() == 29) & ~leap
+        found = pl.date(year, pl.when(late).then(3).otherwise(born.dt.month()), pl.when(late).then(1).otherwise(born.dt.day()))
+        return pl.when(born.is_null()).then(None).otherwise(found.cast(pl.Int32).cast(_INT))
+
     def days_between(self, term: Term) -> pl.Expr:
         return self(term.args[1]) - self(term.args[0])
 
@@ -244,6 +253,7 @@ _EMIT: dict[str, Callable[[Emitter, Term], pl.Expr]] = {
     "round_half_up": Emitter.rounding, "round_up": Emitter.rounding, "round_down": Emitter.rounding,
     "eq": Emitter.compare, "ne": Emitter.compare, "lt": Emitter.compare, "le": Emitter.compare, "gt": Emitter.compare, "ge": Emitter.compare,
     "and": Emitter.every, "or": Emitter.some, "not": Emitter.invert, "years": Emitter.years, "full_months": Emitter.months, "days": Emitter.days_between,
+    "birthday": Emitter.birthday,
     "year": Emitter.year,
     "inverse": Emitter.inverse, "part": Emitter.part, "table": Emitter.table,
 }  # fmt: skip

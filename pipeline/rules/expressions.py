@@ -35,6 +35,7 @@ FUNCTIONS: dict[str, tuple[int, int, str]] = {
     "started_steps": (2, 2, "started_steps(a, size): how many steps of size are started in a"),
     "years": (2, 2, "years(birth, day): whole years from one day to another"),
     "full_months": (2, 2, "full_months(birth, day): whole months from one day to another"),
+    "birthday": (2, 2, "birthday(birth, age): the day on which somebody born on a day is so many years old; 1 March for 29 February in a common year"),
     "days": (2, 2, "days(from, to): days from one day to another"),
     "year": (1, 1, "year(day): the calendar year of a day"),
     "date": (1, 1, 'date("2022-01-01"): a written day'),
@@ -227,6 +228,8 @@ class _Reader:
             for other in args[1:]:
                 result = (terms.least if name == "min" else terms.greatest)(result, other, source)
             return result
+        if name == "birthday":
+            return terms.birthday(args[0], args[1], source)
         if name in ("years", "full_months", "days", "year"):
             return self._within_period(terms.day_term(name, *args, text=source))
         if name == "abs":

@@ -30,6 +30,7 @@ _CALLS = {
     "per_quarter": message("{one} per quarter"), "per_month": message("{one} per month"),
     "full_steps": message("the number of full steps of {two} in {one}"), "started_steps": message("the number of started steps of {two} in {one}"),
     "years": message("the full years from {one} to {two}"), "full_months": message("the full months from {one} to {two}"),
+    "birthday": message("the day on which somebody born on {one} is {two}"),
     "days": message("the days from {one} to {two}"), "year": message("the year of {one}"),
 }  # fmt: skip
 _ROUNDED = {

@@ -14,6 +14,7 @@ from math import lcm
 from pipeline.facts import FIRST_DAY, LAST_DAY
 
 INT64_MAX = 2**63 - 1
+MOST_YEARS = 150
 NUMERIC = frozenset({"money", "number", "years", "ratio"})
 
 
@@ -353,3 +354,12 @@ def day_term(op: str, *args: Term, text: str = "") -> Term:
     bounds = {"years": (-9999, 9999), "full_months": (-119_988, 119_988), "days": (FIRST_DAY - LAST_DAY, LAST_DAY - FIRST_DAY), "year": (1, 9999)}[op]
     kind = Kind("years") if op == "years" else NUMBER
     return Term(op, kind, args, None, Fraction(bounds[0]), Fraction(bounds[1]), 1, text=text)
+
+
+def birthday(birth: Term, age: Term, text: str = "") -> Term:
+    """The day on which somebody born on a day is so many years old."""
+    if birth.kind.type != "date":
+        raise Refused(f"birthday takes a date and a number of years: {_is(birth)}")
+    if age.op != "const" or not age.literal or age.low.denominator != 1 or not 0 <= age.low <= MOST_YEARS:
+        raise Refused(f"the age of a birthday is a written whole number from 0 to {MOST_YEARS}: {_is(age)}")
+    return Term("birthday", Kind("date"), (birth,), age.low, birth.low, Fraction(LAST_DAY), 1, text=text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from calendar import isleap
 from dataclasses import dataclass, field
 from datetime import date
 from fractions import Fraction
@@ -327,10 +328,16 @@ class Oracle:
             born, now = (date.fromordinal(int(value) + EPOCH) for value in (birth, on))
             return Fraction(12 * (now.year - born.year) + now.month - born.month - (now.day < born.day))
 
+        def birthday(birth: Fraction, age: Fraction) -> Fraction:
+            born = date.fromordinal(int(birth) + EPOCH)
+            year = min(born.year + int(age), 9999)
+            late = (born.month, born.day) == (2, 29) and not isleap(year)
+            return Fraction((date(year, 3, 1) if late else born.replace(year=year)).toordinal() - EPOCH)
+
         functions = {
             "min": min, "max": max, "abs": abs, "positive": lambda a: max(a, Fraction(0)), "spread": lambda a, b: a / b,
             "full_steps": lambda a, b: Fraction(a // b), "started_steps": lambda a, b: Fraction(-(-a // b)), "years": years,
-            "full_months": months, "days": lambda a, b: b - a,
+            "full_months": months, "birthday": birthday, "days": lambda a, b: b - a,
             "year": lambda a: Fraction(date.fromordinal(int(a) + EPOCH).year), "date": lambda a: day(a),
         }  # fmt: skip
         return self.strict(functions[name], *args)

@@ -110,6 +110,8 @@ truths_of_leaves = st.sampled_from(
         "1 <= children < 4",
         "years(born, event.date) < 18",
         "full_months(born, event.date) >= 30",
+        "birthday(born, 18) <= event.date",
+        "days(event.date, birthday(born, 3)) < 200",
         "days(born, period.start) > 10_000",
         "born < date('1990-02-28')",
         "wage < limit",

@@ -138,12 +138,14 @@ def test_facts_and_parameters_of_every_type_come_out_alike(row, turn, later):
 def test_the_solvers_calendar_is_the_calendar(birth, now):
     calendar = Calendar()
     born, on = z3.Int("born"), z3.Int("on")
-    age, year, months = calendar.age(born, on), calendar.year(on), calendar.months(born, on)
+    age, year, months, third = calendar.age(born, on), calendar.year(on), calendar.months(born, on), calendar.birthday(born, 3)
     solver = z3.Solver()
     solver.add(*calendar.given, born == day(birth), on == day(now))
     assert str(solver.check()) == "sat"
     assert read(solver.model(), age) == now.year - birth.year - ((now.month, now.day) < (birth.month, birth.day))
     assert read(solver.model(), year) == now.year
+    later = min(birth.year + 3, 9999)
+    assert read(solver.model(), third) == day(date(later, 3, 1) if (birth.month, birth.day) == (2, 29) else birth.replace(year=later))
     assert read(solver.model(), months) == 12 * (now.year - birth.year) + now.month - birth.month - (now.day < birth.day)
     assert read(solver.model(), months) // 12 == read(solver.model(), age)
 

@@ -109,3 +109,14 @@ def test_what_is_not_of_a_week_is_refused_with_the_way_to_write_it(old: str, new
 def test_a_week_is_called_by_its_number():
     week = parse_period("2022-W05")
     assert ENGLISH.period(week.kind, week.start, week.label) == "week 5 of 2022"
+
+
+def test_the_days_up_to_a_birthday_are_counted_in_its_week():
+    left = '    - {id: left, is: "days(period.start, birthday(born, 3))", floor: 0, cap: 7}\n'
+    steps = left + '    - {id: part, is: "spread(rate, 1) * left / 7", round: {to: 0.01, mode: half_up}}\n'
+    text = DOCUMENT.partition("claims:")[0].replace("  pay: paid", f"{steps}  pay: part").replace('"years(born, period.start) >= 18"', "income >= 0")
+    text += "tests:\n"
+    for born, days in (("2022-01-05", 0), ("2022-01-06", 0), ("2022-01-08", 2), ("2022-01-12", 6), ("2022-01-13", 7), ("2024-05-01", 7)):
+        text += f"  - {{name: born on {born}, given: {{period: 2025-W02, born: {born}, income: 0}}, expect: {{decision: granted, left: {days}}}}}\n"
+    rule = load_rule(text, CATALOGUE)
+    assert [str(result) for result in run_tests(rule) if not result.passed] == []

@@ -56,6 +56,12 @@ class Calendar:
         (started, on), (turned, today) = self._month(birth), self._month(now)
         return turned - started - choose(compared("lt", today, on), 1, 0)
 
+    def birthday(self, birth: Whole, age: int) -> Whole:
+        """The day of the same name so many years later, at most in the year 9999."""
+        turn, later = self._turn(birth), self.year(birth) + age
+        year = choose(compared("gt", later, 9999), 9999, later)
+        return new_year(year) + turn - choose(every(negated(leap(year)), compared("ge", turn, 60)), 1, 0)
+
     def _month(self, day: Whole) -> tuple[Whole, Whole]:
         """The month of a day, counted from the year 0, and the day within it, from 0."""
         turn, month, start = self._turn(day), 0, 0

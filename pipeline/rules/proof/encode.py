@@ -221,6 +221,10 @@ class Encoder:
         birth, now = (self(arg) for arg in term.args)
         return Seen(self.calendar.months(birth.value, now.value), every(birth.known, now.known))
 
+    def birthday(self, term: Term) -> Seen:
+        birth = self(term.args[0])
+        return Seen(self.calendar.birthday(birth.value, int(Fraction(str(term.value)))), birth.known)
+
     def days_between(self, term: Term) -> Seen:
         start, end = (self(arg) for arg in term.args)
         return Seen(end.value - start.value, every(start.known, end.known))
@@ -296,5 +300,6 @@ _ENCODE: dict[str, Callable[[Encoder, Term], Seen]] = {
     "round_half_up": Encoder.rounding, "round_up": Encoder.rounding, "round_down": Encoder.rounding,
     "eq": Encoder.compare, "ne": Encoder.compare, "lt": Encoder.compare, "le": Encoder.compare, "gt": Encoder.compare, "ge": Encoder.compare,
     "and": Encoder.kleene, "or": Encoder.kleene, "not": Encoder.invert, "years": Encoder.years, "full_months": Encoder.months, "days": Encoder.days_between,
+    "birthday": Encoder.birthday,
     "year": Encoder.year, "inverse": Encoder.inverse, "part": Encoder.part, "table": Encoder.table,
 }  # fmt: skip
