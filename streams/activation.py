@@ -50,6 +50,10 @@ class ActivationRuns:
             self._members.step()  # nobody is known: it ends at once, so that who comes next tells their household once
         self._review_from = ""
 
+    def look_again(self) -> None:
+        """What is held is to be looked at again: a person let something go."""
+        self._review_from = ""
+
     @property
     def pending(self) -> bool:
         """Whether anything is left."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from connectors.store.frames import FrameTransaction, Move
+from connectors.store.hold_releases import Lifted, lifted
 from pipeline.accounts import ASSIGNMENT, Account, AccountPolicy, Usual, check, resolve
 from pipeline.decisions import ActiveRule, Outcome
 from pipeline.entitlements import Decision, Entitlement, NewOrder, begin, settle
@@ -34,8 +35,8 @@ _CODE = {reason: reason.value.encode() for reason in HoldReason}
 NewRow = tuple[ActiveRule, NewOrder, Entitlement]
 """A new order, with the rule that asks for it and its entitlement."""
 
-Asked = tuple[ActiveRule, str, int]
-"""(rule, subject, amount_minor) of an order that has not left."""
+Asked = tuple[ActiveRule, str, int, int]
+"""(rule, subject, sequence, amount_minor) of an order that has not left."""
 
 HeldRow = tuple[int, int, int, str]
 """(sequence, amount_minor, steps, reason) of a held order."""
@@ -63,6 +64,7 @@ class FrameOrders:
         self._before: dict[tuple[str, int], Entitlement] = {}
         self._after: dict[tuple[str, int], Entitlement] = {}
         self._held: dict[tuple[str, int], list[HeldRow]] = {}
+        self._lifted: set[Lifted] = set()
         self._new: list[NewRow] = []
         self._columns: Sequence[Sequence[int | bytes]] = ()
         self._moves: dict[tuple[str, int, int], Move] = {}
@@ -79,6 +81,7 @@ class FrameOrders:
         if holding:
             for subject, period_id, sequence, amount_minor, steps, reason in self.transaction.orders_in(holding, State.HELD):
                 self._held.setdefault((subject, period_id), []).append((sequence, amount_minor, steps, reason))
+            self._lifted |= lifted(read.connection, read.shard, holding)
 
     def entitlement(self, subject: str, benefit_period_id: int) -> Entitlement | None:
         """The entitlement as this frame has it now."""
@@ -184,11 +187,11 @@ class FrameOrders:
             if (rule := self._rule_of(subject, period_id)) is not None
             for row in sorted(self._held[subject, period_id])
         ]
-        placed = self._alone([*(place for _, _, _, place in waiting), *places])
         asked = [
-            *((rule, subject, row[1]) for subject, rule, row, _ in waiting),
-            *((rule, order.subject, order.amount_minor) for rule, order, _ in self._new),
+            *((rule, subject, row[0], row[1]) for subject, rule, row, _ in waiting),
+            *((rule, order.subject, order.sequence, order.amount_minor) for rule, order, _ in self._new),
         ]
+        placed = self._alone(asked, [*(place for _, _, _, place in waiting), *places])
         placed = self._afforded(asked, self._guarded(asked, placed, len(waiting)))
         self._columns = self._columns_of_new(placed[len(waiting) :])
         for (subject, rule, row, _), place in zip(waiting, placed[: len(waiting)], strict=True):
@@ -224,24 +227,35 @@ class FrameOrders:
             usual = self._usual[rule.rule_id] = Usual(self.policy, rule.rule.benefit, rule.rule.currency, self.today)
         return usual
 
-    def _alone(self, places: Sequence[Place]) -> Sequence[Place]:
+    def _lets_go(self, asked: Asked, reason: HoldReason) -> bool:
+        """Whether a person set this reason aside."""
+        rule, subject, sequence, _ = asked
+        return bool(self._lifted) and (subject, rule.benefit_period_id, sequence, reason.value) in self._lifted
+
+    def _alone(self, asked: Sequence[Asked], places: Sequence[Place]) -> Sequence[Place]:
         """The same places, save where too many subjects share the account."""
         keys = [None if account is None else account.key() for _, account in places]
-        asked = {key for key in keys if key is not None}
-        crowded = self.transaction.crowded(list(asked), self.policy.max_subjects_per_account) if asked else set()
-        return [SHARED if key in crowded else place for key, place in zip(keys, places, strict=True)] if crowded else places
+        named = {key for key in keys if key is not None}
+        crowded = self.transaction.crowded(list(named), self.policy.max_subjects_per_account) if named else set()
+        if not crowded:
+            return places
+        return [
+            SHARED if key in crowded and not self._lets_go(order, HoldReason.ACCOUNT_SHARED) else place
+            for order, key, place in zip(asked, keys, places, strict=True)
+        ]
 
     def _guarded(self, asked: Sequence[Asked], places: Sequence[Place], held: int) -> list[Place]:
         """The same places, save where something else than the account keeps the order; the first `held` of them have been held."""
         guarded: list[Place] = []
-        for index, ((rule, subject, amount_minor), place) in enumerate(zip(asked, places, strict=True)):
+        for index, (order, place) in enumerate(zip(asked, places, strict=True)):
+            rule, subject, _, amount_minor = order
             reason, above = place[0], rule.rule.review_above_minor
             if reason is not HoldReason.PAYEE_DECEASED:
                 if index < held and self._undetermined(subject, rule.benefit_period_id):
                     place = HoldReason.ENTITLEMENT_UNDETERMINED, None
                 elif self.standing[rule.benefit_period_id].suspended:
                     place = HoldReason.BENEFIT_SUSPENDED, None
-                elif reason is None and above is not None and amount_minor > above:
+                elif reason is None and above is not None and amount_minor > above and not self._lets_go(order, HoldReason.ABOVE_REVIEW_LIMIT):
                     place = HoldReason.ABOVE_REVIEW_LIMIT, None
             guarded.append(place)
         return guarded
@@ -254,7 +268,7 @@ class FrameOrders:
         """The same places, save where the budget does not have the money."""
         leaving = [index for index, (_, account) in enumerate(places) if account is not None] if self._allowances.limited else []
         if leaving:
-            fits = self._allowances.fitting([(asked[index][0].benefit_period_id, asked[index][2]) for index in leaving])
+            fits = self._allowances.fitting([(asked[index][0].benefit_period_id, asked[index][3]) for index in leaving])
             for index, fitting in zip(leaving, fits, strict=True):
                 if not fitting:
                     places[index] = HoldReason.BUDGET_EXHAUSTED, None

@@ -15,6 +15,7 @@ import structlog
 
 from connectors.failpoints import failpoint
 from connectors.segment_log import Frame, LogReader
+from connectors.store import hold_releases
 from connectors.store.frames import Replaced
 from connectors.store.rule_log import last_entry
 from connectors.store.servers import Connection, Row, StoreAway, Use
@@ -31,6 +32,9 @@ from .patience import PATIENCE_S, patiently
 from .settings import Settings
 
 log = structlog.get_logger("lanes")
+
+Seen = tuple[int, date, tuple[int, ...]]
+"""The last entry of the log of rules, the day, and the last release by hand of each server."""
 
 
 def utc_today() -> date:
@@ -70,7 +74,8 @@ class Lanes:
         self._rule_log: Connection[Row] | None = None
         self._reserves: Connection[Row] | None = None
         self._stands: Sequence[Standing] | None = None
-        self._seen: tuple[int, date] | None = None
+        self._seen: Seen | None = None
+        self._servers: Sequence[Connection[Row]] = ()
         self._looked = 0.0
         self._turn = 0
         self._stack = ExitStack()
@@ -102,7 +107,7 @@ class Lanes:
             )  # fmt: skip
         failpoint("claimed")
         self._runs = {shard: ActivationRuns(lane) for shard, lane in self._lanes.items()}
-        self._rule_log = connections[store.urls[0]]
+        self._rule_log, self._servers = connections[store.urls[0]], tuple(connections.values())
         self._stand(self._look())
 
     def _reserving(self) -> Connection[Row]:
@@ -116,14 +121,18 @@ class Lanes:
         """Follows the log of rules where it has grown, and the calendar where a day has begun. Rules that cannot be read change nothing."""
         self._looked = time.monotonic()
         seen = self._look()
-        if seen != self._seen:
+        if self._seen is None or seen[:2] != self._seen[:2]:
             self._stand(seen)
+        elif seen != self._seen:
+            for runs in self._runs.values():
+                runs.look_again()
+            self._seen = seen
 
-    def _look(self) -> tuple[int, date]:
+    def _look(self) -> Seen:
         assert self._rule_log is not None, "the lanes are claimed"
-        return last_entry(self._rule_log), self._today()
+        return last_entry(self._rule_log), self._today(), tuple(map(hold_releases.last, self._servers))
 
-    def _stand(self, seen: tuple[int, date]) -> None:
+    def _stand(self, seen: Seen) -> None:
         """The rules that stand decide from now on, in all lanes: those of the log, or the last good ones where it cannot be read."""
         try:
             self._stands = self._standing(seen[1])

@@ -108,8 +108,9 @@ class Approvals(BaseModel):
         default=(), description="roles that must approve every rule, beside those that its document asks for; a role twice: two people"
     )
     valid_days: int = Field(default=30, ge=1, le=366, description="days for which an approval is good")
+    release: Annotated[tuple[str, ...], NoDecode] = Field(default=("case_worker",), description="roles in which a held order may be released by hand")
 
-    @field_validator("need", mode="before")
+    @field_validator("need", "release", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return _words(value)

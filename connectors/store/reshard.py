@@ -19,7 +19,7 @@ from .connecting import Connection, Use, connect
 from .schema import Row, StoreError
 from .servers import Store
 
-OF_SUBJECTS = ("facts", "entitlement", "payment_order", "order_history", "finding")
+OF_SUBJECTS = ("facts", "entitlement", "payment_order", "order_history", "finding", "hold_release")
 """Rows that go with their subject."""
 
 OF_RECORDS = ("position", "division", "frame", "dead_letter", "dead_letter_step", "transfer")

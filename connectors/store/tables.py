@@ -316,6 +316,24 @@ class BudgetShare(SQLModel, table=True):
     reserved_minor: int = _column(BigInteger)
 
 
+class HoldReleaseRow(SQLModel, table=True):
+    """A held order that a person let go."""
+
+    __tablename__ = "hold_release"
+    number: int = _column(BigInteger, key=True)
+    shard: int = _column(SmallInteger)
+    benefit_period_id: int = _column(SmallInteger)
+    sequence: int = _column(Integer)
+    at: datetime = _column(INSTANT)
+    subject: str = _column(CODE)
+    reason: str = _column(CODE)
+    person: str = _column(Text)
+    role: str = _column(Text)
+    why: str = _column(Text)
+    key: str = _column(CODE)
+    signature: str = _column(CODE)
+
+
 class Submission(SQLModel, table=True):
     """One message to the bank."""
 
