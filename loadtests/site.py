@@ -115,7 +115,7 @@ class Site:
 
     def disk_bytes(self) -> int:
         """Bytes that the log and the store take on the disk."""
-        return sum(path.stat().st_size for path in self.home.rglob("*") if path.is_file())
+        return sum(512 * path.stat().st_blocks for path in self.home.rglob("*") if path.is_file())
 
     def stop(self) -> None:
         """Ends the program; SIGKILL for what does not end."""
