@@ -76,6 +76,7 @@ class Secured:
             "ssl.keystore.type": "PEM", "ssl.keystore.location": both, "ssl.truststore.type": "PEM", "ssl.truststore.location": self.authority.ca_file,
             "listener.name.ssl.ssl.client.auth": "required", "sasl.enabled.mechanisms": "SCRAM-SHA-512,OAUTHBEARER",
             "listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": f"{login}.scram.ScramLoginModule required;",
+            "listener.name.sasl_ssl.oauthbearer.connections.max.reauth.ms": 3_600_000,  # a session ends with its token
             "listener.name.sasl_ssl.oauthbearer.sasl.jaas.config": f"{login}.oauthbearer.OAuthBearerLoginModule required;",
         }  # fmt: skip
         self.formatting = ["--add-scram", f"SCRAM-SHA-512=[name={USER},password={PASSWORD}]"]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from kafka_security import CLIENT, PASSWORD, SECRET, Authority, Secured, token_endpoint
-from kafka_town import Town, everybody
+from kafka_town import Town, everybody, until
 from story import Story
 from town import quiet_afterwards as quiet_afterwards
 
@@ -82,6 +82,22 @@ def test_a_client_with_tokens_works_and_has_a_new_one_before_the_old_expires(tow
         works(town, run, secured.over_tokens(endpoint.url), tmp_path, undisturbed)
         assert endpoint.given > 1
         assert endpoint.scopes == {"kafka"}
+
+
+@pytest.mark.soak
+def test_sessions_that_end_with_their_tokens_cost_connections_and_nothing_else(town: Town, secured: Secured, undisturbed: Digest):
+    town.provision()
+    records = everybody(PEOPLE)
+    with token_endpoint(life_s=8) as endpoint:
+        worker = town.worker(**secured.over_tokens(endpoint.url))
+        for start in range(0, len(records), 30):
+            given = endpoint.given
+            town.tell(records[start : start + 30])
+            town.await_taken()
+            until(lambda given=given: endpoint.given > given + 1, "connections are made anew with new tokens")  # type: ignore[misc]
+        assert worker.stop() == 0
+    assert worker.said("shards claimed") == 1
+    assert town.story.digest() == undisturbed
 
 
 def test_a_client_whose_password_is_wrong_is_told_so(run: Run, secured: Secured):
