@@ -92,8 +92,9 @@ def _check_stopped(installation: Installation) -> None:
 
 def _extend_log(settings: Settings, registries: Registries, shards: int) -> None:
     topics = all_topics(registries)
-    for topic in topics:
-        extend_topic(settings.home / "log", topic, shards)
     if settings.kafka.servers:
         with Topics(settings.kafka.cluster()) as kafka:
             kafka.grow(topics, shards)
+        return
+    for topic in topics:
+        extend_topic(settings.home / "log", topic, shards)

@@ -69,7 +69,4 @@ def check_ids(installation: Installation, ids: dict[str, str]) -> None:
     found = made_anew(installation.store, ids, ORDERS)
     if found:
         what = "; ".join(f"{topic} was made anew (its id is {now}, the positions in the store belong to {was})" for topic, was, now in found)
-        raise TopicsDiffer(
-            f"{what}. Nothing is put or taken. Bring the topic back with the records and offsets that it had and run `payout kafka adopt`,"
-            " or replay into a new store."
-        )
+        raise TopicsDiffer(f"{what}. Nothing is put or taken. Bring the topic back with the records and offsets that it had and run `payout kafka adopt`.")
