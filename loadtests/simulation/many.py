@@ -16,7 +16,9 @@ from streams import logs
 
 from .ground import Ground, ground_server, memory
 from .history import History, Outcome
-from .world import KINDS
+from .world import KINDS, OTHER_KINDS, POINTS, Fault
+
+ENOUGH_FOR_POINTS, ENOUGH_FOR_KINDS = 200, 2_000
 
 
 @dataclass
@@ -45,8 +47,13 @@ class Tally:
 
     @property
     def never(self) -> list[str]:
-        """The kinds of faults that never happened."""
-        return [kind for kind in KINDS if not self.faults[kind]]
+        """What should have happened among so many histories and did not: of hundreds some fault at every point, of thousands every fault at every point."""
+        if self.histories < ENOUGH_FOR_POINTS:
+            return []
+        kinds = KINDS if self.histories >= ENOUGH_FOR_KINDS else OTHER_KINDS
+        points = sorted({point for points in POINTS.values() for point in points})
+        missed = [f"some fault at {point}" for point in points if not any(self.faults[f"{fault} at {point}"] for fault in Fault)]
+        return missed + [kind for kind in kinds if not self.faults[kind]]
 
 
 def histories(seeds: Iterable[int], processes: int = 1) -> Iterator[Outcome]:
