@@ -453,7 +453,7 @@ def test_a_store_of_an_older_schema_is_found_and_migrated(fresh: tuple[Payout, S
         connection.execute(
             "DROP TABLE IF EXISTS rule_log, member_share, member_run, member_told, dead_letter_step, division, budget, budget_share, hold_release"
         )
-        connection.execute("DROP FUNCTION stand_budget, reserve_budget")
+        connection.execute("DROP FUNCTION stand_budget, reserve_budget, reserve_whole")
         connection.execute("ALTER TABLE activation DROP COLUMN run, DROP COLUMN share, DROP COLUMN known, DROP COLUMN decided, DROP COLUMN begun_at")
         connection.execute("ALTER TABLE lane DROP COLUMN share_seq, DROP COLUMN release_base")
         connection.execute("ALTER TABLE relay DROP COLUMN shared_seq")

@@ -70,8 +70,12 @@ def _released_everywhere(store: Store, budget: Budget) -> dict[int, int]:
 
 def reserve(first: Connection[Row], budget: Budget, shard: int, needs_minor: Sequence[int], at_once: bool) -> int:
     """Gives the shard what it needs for its next orders, as sums up to each of them, as far as the budget goes; where some do not fit, it stops."""
+    key = budget.benefit, budget.year, shard
     with away():
-        row = first.execute("SELECT reserve_budget(%s, %s, %s, %s::bigint[], %s)", (budget.benefit, budget.year, shard, list(needs_minor), at_once)).fetchone()
+        whole = first.execute("SELECT reserve_whole(%s, %s, %s, %s, %s)", (*key, needs_minor[-1], at_once)).fetchone()
+        if whole and whole[0]:
+            return needs_minor[-1]
+        row = first.execute("SELECT reserve_budget(%s, %s, %s, %s::bigint[], %s)", (*key, list(needs_minor), at_once)).fetchone()
     return int(str(row[0])) if row else 0
 
 
