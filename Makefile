@@ -18,7 +18,7 @@ help:
 	@echo "make kafka-test   every test on a real Kafka broker, with those that take long (make test leaves them out)"
 	@echo "make lint    style, types and import contracts alone"
 	@echo "make bench   the event path beside the bare path and beside others on Kafka, what-if, activation run, latency, recovery, memory, hostile documents"
-	@echo "make soak    10,000 simulated histories with faults, kills at every named point and at random, and the deliberate defects, each of which must turn its test red; 280,005 tax units beside Tax-Calculator"
+	@echo "make soak    10,000 simulated histories with faults, kills at every named point and at random, every fault on three brokers, and the deliberate defects, each of which must turn its test red; 280,005 tax units beside Tax-Calculator"
 	@echo "make docs    writes the pages that are made from code"
 	@echo "make lock    resolves the requirements anew"
 	@echo "make clean   removes .venv and caches, never a home"
@@ -45,7 +45,7 @@ kafka-test: .venv/dev.stamp
 	@$(BIN)/python -m pytest -q tests/kafka $(ARGS)
 
 soak: kafka-test
-	@status=0; $(BIN)/python -m loadtests.simulation --histories 10000 || status=$$?; $(BIN)/python -m loadtests.soak $(ARGS) || status=$$?; $(BIN)/python -m loadtests.taxcalc_comparison || status=$$?; exit $$status
+	@status=0; $(BIN)/python -m loadtests.simulation --histories 10000 || status=$$?; $(BIN)/python -m loadtests.soak $(ARGS) || status=$$?; $(BIN)/python -m loadtests.faults || status=$$?; $(BIN)/python -m loadtests.taxcalc_comparison || status=$$?; exit $$status
 
 docs: .venv/dev.stamp
 	@$(BIN)/python tests/test_docs.py

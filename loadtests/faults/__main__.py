@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
@@ -12,7 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+import psycopg
 import typer
+from kafka.errors import KafkaError  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -57,8 +60,8 @@ def tried(ground: Ground, fault: Fault, number: int) -> Tried:
         case.until(ground.in_sync, "every broker has every record again")
         if fired < 1:
             wrong = f"the fault never struck\n{case.workers.told()}"
-    except NotAsItMustBe as reason:
-        wrong = str(reason)
+    except (NotAsItMustBe, OSError, RuntimeError, psycopg.Error, KafkaError) as reason:
+        wrong = f"{type(reason).__name__}: {reason}"
     finally:
         ground.heal()
         if wrong:
@@ -88,6 +91,7 @@ def main(
     place.mkdir(parents=True, exist_ok=True)
     place.chmod(0o711)
     logs.configure("critical", "console")
+    logging.disable(logging.CRITICAL)  # what the clients here say of brokers that are away; workers write logs of their own
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that brokers, servers and workers end with it
     try:
         _all_tried(Ground(place, tools, subjects, mount=mount), chosen, results, write=write)

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-DISK_BYTES = 512 << 20
+DISK_BYTES = 1 << 30
 FULL = ("No space left on device", "File too large")
 """How a full disk reads in logs: the one that is mounted, and the limit."""
 
@@ -30,7 +30,7 @@ class Disk:
                     resource.prlimit(process, resource.RLIMIT_FSIZE, (limit_bytes, before[1]))
                     self._limited[process] = before
             return
-        with self._ballast.open("wb") as file:
+        with suppress(OSError), self._ballast.open("wb") as file:
             block = bytes(1 << 20)
             for piece in (block, block[:4096]):
                 with suppress(OSError):

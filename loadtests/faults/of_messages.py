@@ -15,7 +15,7 @@ from .ground import SHARDS, NotAsItMustBe, Slice
 MEGABYTE = 1 << 20
 STRANGE: tuple[tuple[str, bytes | None, bytes | None], ...] = (
     ("registry.tax", b"us-1", None),
-    ("registry.residency", None, None),
+    ("registry.residency", None, b""),
     ("registry.residency", None, b"{}"),
     ("registry.account", b"us-2", b""),
     ("registry.tax", b"us-3", b"\x00\xff\xfe\x81" * 100),
