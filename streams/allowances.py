@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 
@@ -62,34 +63,41 @@ class Allowances:
 
         What may leave counts as released.
         """
+        rows_of: dict[int, list[int]] = {}
+        for row, (period_id, _) in enumerate(wanted):
+            rows_of.setdefault(period_id, []).append(row)
         asked: dict[Budget, list[int]] = {}
-        for period_id, amount_minor in wanted:
-            budget = self._budgets.get(period_id)
-            if budget is not None:
-                asked.setdefault(budget, []).append(amount_minor)
-        for budget, amounts_minor in asked.items():
-            if budget not in self._stopped:
-                self._reserve(budget, amounts_minor)
-        return [self._fits(self._budgets.get(period_id), amount_minor) for period_id, amount_minor in wanted]
+        for period_id, rows in rows_of.items():
+            if period_id in self._budgets:
+                asked.setdefault(self._budgets[period_id], []).extend(rows)
+        fits = [True] * len(wanted)
+        for budget, rows in asked.items():
+            rows.sort()
+            for row in rows[self._take(budget, [wanted[row][1] for row in rows]) :]:
+                fits[row] = False
+        return fits
+
+    def _take(self, budget: Budget, amounts_minor: Sequence[int]) -> int:
+        """How many of these orders, from the first on, the budget has the money for; they count as released."""
+        if budget in self._stopped:
+            return 0
+        count, taken_minor = len(amounts_minor), sum(amounts_minor)
+        if taken_minor > self._left_minor[budget]:
+            self._reserve(budget, amounts_minor)
+        if taken_minor > self._left_minor[budget]:
+            log.warning("the budget is reached", benefit=budget.benefit, year=budget.year, limit_minor=budget.limit_minor, shard=self._shard)
+            self._stopped.add(budget)
+            count = bisect_right(list(accumulate(amounts_minor)), self._left_minor[budget])
+            taken_minor = sum(amounts_minor[:count])
+        self._left_minor[budget] -= taken_minor
+        self._released_minor[budget.benefit, budget.year] += taken_minor
+        return count
 
     def _reserve(self, budget: Budget, amounts_minor: Sequence[int]) -> None:
         left_minor = self._left_minor[budget]
         needs_minor = [so_far_minor - left_minor for so_far_minor in accumulate(amounts_minor) if so_far_minor > left_minor]
-        if needs_minor:
-            self._left_minor[budget] += budgets.reserve(self._first(), budget, self._shard, needs_minor, self._elsewhere)
-            failpoint("budget_reserved")
-
-    def _fits(self, budget: Budget | None, amount_minor: int) -> bool:
-        if budget is None:
-            return True
-        if budget in self._stopped or amount_minor > self._left_minor[budget]:
-            if budget not in self._stopped:
-                log.warning("the budget is reached", benefit=budget.benefit, year=budget.year, limit_minor=budget.limit_minor, shard=self._shard)
-            self._stopped.add(budget)
-            return False
-        self._left_minor[budget] -= amount_minor
-        self._released_minor[budget.benefit, budget.year] += amount_minor
-        return True
+        self._left_minor[budget] += budgets.reserve(self._first(), budget, self._shard, needs_minor, self._elsewhere)
+        failpoint("budget_reserved")
 
 
 class Unlimited(Allowances):

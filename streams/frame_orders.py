@@ -269,9 +269,8 @@ class FrameOrders:
         leaving = [index for index, (_, account) in enumerate(places) if account is not None] if self._allowances.limited else []
         if leaving:
             fits = self._allowances.fitting([(asked[index][0].benefit_period_id, asked[index][3]) for index in leaving])
-            for index, fitting in zip(leaving, fits, strict=True):
-                if not fitting:
-                    places[index] = HoldReason.BUDGET_EXHAUSTED, None
+            for index in [] if all(fits) else [index for index, fitting in zip(leaving, fits, strict=True) if not fitting]:
+                places[index] = HoldReason.BUDGET_EXHAUSTED, None
         return places
 
     def _columns_of_new(self, places: Sequence[Place]) -> Sequence[Sequence[int | bytes]]:

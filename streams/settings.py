@@ -146,13 +146,15 @@ class Settings(BaseSettings):
     store_urls: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         default=(), description="PostgreSQL servers, shard s on server s mod n; empty: the embedded store"
     )
-    shards: int = Field(default=8, ge=1, le=1024, description="shards of the store and partitions of every topic; fixed once the store exists")
+    shards: int = Field(
+        default=8, ge=1, le=1024, description="shards of the store and partitions of every topic; once the store exists `payout store reshard` divides them"
+    )
     processes: int = Field(
         default_factory=lambda: min(2, os.cpu_count() or 1), ge=1, le=64, description="processes that share the shards; one per core, 2 at most"
     )
     frame_records: int = Field(default=10_000, ge=1, le=50_000, description="records taken in one transaction at most")
     frame_wait_s: float = Field(
-        default=0.1, ge=0, le=5, description="seconds that a worker waits for so many records while Kafka has more; 0: it takes what is there"
+        default=0.1, ge=0, le=0.5, description="seconds that a worker waits for so many records while Kafka has more; 0: it takes what is there"
     )
     registries: Path = Field(default=SHIPPED / "registries", description="folder of the registry documents")
     locales: Path = Field(default=SHIPPED / "locales", description="folder of the languages' catalogues: a file da.po adds Danish")

@@ -316,7 +316,8 @@ def test_every_hold_reason_has_its_sentence_and_says_what_lifts_it():
 
 def test_the_codes_of_the_hold_reasons_are_fixed():
     assert [reason.value for reason in HoldReason] == [
-        "payee_unknown", "payee_deceased", "entitlement_undetermined", "benefit_suspended", "budget_exhausted", "no_account", "account_disputed",
+        "payee_unknown", "payee_deceased", "entitlement_undetermined", "benefit_suspended", "no_account", "account_disputed",
         "account_pending", "account_closed", "account_blocked", "account_not_valid_on_day", "account_cooling_off", "account_scheme_not_allowed",
         "account_invalid", "account_country_not_allowed", "account_currency_not_allowed", "holder_mismatch", "account_shared", "above_review_limit",
+        "budget_exhausted",
     ]  # fmt: skip

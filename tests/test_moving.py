@@ -42,6 +42,9 @@ def test_a_store_that_has_moved_holds_every_row_and_goes_on(tale: Tale, servers:
     story.tell(*map(person, PEOPLE))
     story.pay()
     bank(story)
+    counted = "SELECT nextval(pg_get_serial_sequence('hold_release', 'number'))"
+    for _ in range(3):
+        story.ask(counted)
     before, digest = rows(story), story.digest()
     targets = [empty(f"moved_{servers}_{number}") for number in range(servers)]
     assert copy_store(story.installation.store, targets) == sum(map(len, before.values()))
@@ -50,6 +53,7 @@ def test_a_store_that_has_moved_holds_every_row_and_goes_on(tale: Tale, servers:
     moved.installation = type(moved.installation)(moved.installation.settings, Store.open(targets), moved.installation.registries)
     assert rows(moved) == before
     assert moved.digest() == digest
+    assert moved.ask(counted)[0] == (4,), "the next release by hand has a number that nobody has seen"
     moved.tell(*([income(subject, 90_000, 2)] for subject in PEOPLE[:8]), [death(PEOPLE[9])], person("new"))
     moved.pay()  # and the answers of the bank to what was sent from the old place
     moved.audit(journal=journal_path(moved.installation.settings.home), replay=True)

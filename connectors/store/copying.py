@@ -65,8 +65,17 @@ def _copy(source_url: str, target_url: str, progress: Callable[[str, int], None]
                     rows = _copy_table(source, target, table)
                     progress(table, rows)
                     copied += rows
+            _go_on_counting(source, target)
         target.execute("ANALYZE")
     return copied
+
+
+def _go_on_counting(source: Connection[Row], target: Connection[Row]) -> None:
+    """Sequences go on where they were: a number that was given already would be refused, or taken for one that everybody has seen."""
+    for (name,) in source.execute("SELECT sequencename FROM pg_sequences WHERE schemaname = 'public'").fetchall():
+        state = source.execute(sql.SQL("SELECT last_value, is_called FROM {}").format(sql.Identifier(str(name)))).fetchone()
+        assert state is not None, "a sequence has a row"
+        target.execute("SELECT setval(%s::regclass, %s, %s)", (f'"{name}"', *state))
 
 
 def _copy_table(source: Connection[Row], target: Connection[Row], table: str) -> int:

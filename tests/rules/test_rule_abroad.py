@@ -281,5 +281,5 @@ def test_a_folder_may_hold_the_documents_of_registries_beside_those_of_rules(tmp
 
 def test_a_benefit_per_week_is_told_what_to_do(catalogue):
     assert problems(MONTHLY.replace("period: month,", "period: week,"), catalogue)[0].endswith(
-        "For a benefit per week decide per month, with the weeks that the law counts as a parameter."
+        "Write spread(per_year(net), 52) in a step after it, or the number of weeks that the law counts, and pay that."
     )

@@ -163,7 +163,7 @@ MISTAKES = [
      "amount.steps[2].is: unknown name 'full' (line 22, column 21). Known names: age, resident, income, rate, limit, share, reduction."),
     ("a call", 'is: "full - reduction"', "is: \"__import__('os')\"",
      "amount.steps[2].is: unknown function '__import__' (line 22, column 21). "
-     "Functions are min, max, abs, positive, spread, per_year, per_quarter, per_month, full_steps, started_steps, years, full_months, days, year, date."),
+     "Functions are min, max, abs, positive, spread, per_year, per_quarter, per_month, full_steps, started_steps, years, full_months, birthday, days, year, date."),
     ("an attribute", 'is: "full - reduction"', 'is: "full.real"', "amount.steps[2].is: unknown name 'full.real' (line 22, column 21). Days are period.start, period.end, payment.date, event.date."),
     ("floor division", 'is: "full - reduction"', 'is: "full // 2"', "amount.steps[2].is: 'full // 2': only + - * and / calculate (line 22, column 21). Division is written /; whole steps are full_steps(a, size)."),
     ("division by zero", 'is: "full - reduction"', 'is: "full / 0"', "amount.steps[2].is: cannot divide by zero (line 22, column 21)"),

@@ -144,9 +144,10 @@ def _cliff(step: _Step, stretch: Stretch, loss: int) -> Cliff | None:
         return None
     first, last = -ends[0], ends[1]
     places = _counted(step, here)
-    if question.ask(here) != FOUND:
+    at_first = compared("eq", step.income, first)  # of many incomes always the same one is shown, however long the solver looked
+    if question.ask(here, at_first) != FOUND:
         return None
-    before, after = question.ordinary(here, last=(step.fact.name,))
+    before, after = question.ordinary(here, at_first)
     lowest, highest = (written_fact(rule, step.fact, end) for end in (first, last))
     return Cliff(step.fact.name, str(stretch), lowest, highest, places, loss, money_text(loss, rule.currency), step.over, before, after)
 
