@@ -87,6 +87,10 @@ def _unknown_orders(connection: Connection[Row], shard: int, published: Sequence
     tail = max(published, key=lambda order: order.release_seq, default=None)
     if tail is None:
         return []
+    under: dict[int, str] = {}
+    for order in published:
+        if under.setdefault(order.release_seq, order.order) != order.order:
+            return [f"shard {shard}: {ORDERS} holds two orders under the number {order.release_seq:,}"]
     last = recovery.last_released(connection, shard)
     if tail.release_seq > last:
         return [f"shard {shard} has released orders up to number {last:,}, {ORDERS} holds {tail.release_seq:,}"]
@@ -192,13 +196,19 @@ def _missing(installation: Installation, log: Reading, shard: int) -> list[Relea
     """The orders that the log says were released after the last one that the store knows, in the order of their numbers."""
     with connect(installation.store.url_of(shard), "payout recovery") as connection:
         last = recovery.last_released(connection, shard)
+        published = list(_backwards(log, shard, last))
+        own = recovery.orders_under(connection, shard, [order.release_seq for order in published if order.release_seq <= last])
     found: dict[int, ReleasedOrder] = {}
-    for order in _backwards(log, shard, last):
-        if order.release_seq > last and found.setdefault(order.release_seq, order).order != order.order:
+    under = dict(own)
+    for order in published:
+        if under.setdefault(order.release_seq, bytes.fromhex(order.order)) != bytes.fromhex(order.order):
+            whose = "and the store hold" if order.release_seq in own else "holds"
             raise StoreError(
-                f"shard {shard}: {ORDERS} holds two orders under the number {order.release_seq}: a store that was restored has worked before it was"
+                f"shard {shard}: {ORDERS} {whose} two orders under the number {order.release_seq}: a store that was restored has worked before it was"
                 " recovered. Restore the backup again, and recover before anything else"
             )
+        if order.release_seq > last:
+            found[order.release_seq] = order
     if not found:
         return []
     gap = next((number for number in range(last + 1, max(found) + 1) if number not in found), None)
@@ -208,11 +218,11 @@ def _missing(installation: Installation, log: Reading, shard: int) -> list[Relea
 
 
 def _backwards(log: Reading, shard: int, last: int) -> Iterator[ReleasedOrder]:
-    """The orders on the topic, block by block from its end, as far as the number after `last`."""
+    """The orders on the topic, block by block from its end, as far as the number `last`, or the first one where that is 0."""
     end = log.end_offset(ORDERS, shard)
     while orders := _tail(log, shard, READ, end):
         yield from orders
-        if all(order.release_seq <= last for order in orders) or any(order.release_seq == last + 1 for order in orders):
+        if all(order.release_seq <= last for order in orders) or any(order.release_seq == max(last, 1) for order in orders):
             return
         end -= len(orders)
 

@@ -44,6 +44,16 @@ def order_under(connection: Connection[Row], shard: int, release_seq: int) -> by
     return bytes(row[0]) if row else None
 
 
+def orders_under(connection: Connection[Row], shard: int, numbers: Sequence[int]) -> dict[int, bytes]:
+    """The ids of the orders that have these outbox numbers, of those that are in use."""
+    rows: list[Any] = connection.execute(
+        "SELECT payment_order.release_seq, order_id FROM payment_order JOIN lane USING (shard)"
+        " WHERE shard = %s AND payment_order.release_seq = ANY(%s) AND payment_order.release_seq > release_base",
+        (shard, sorted(set(numbers))),
+    ).fetchall()
+    return {number: bytes(identity) for number, identity in rows}
+
+
 def not_submitted(connection: Connection[Row], shard: int) -> list[Released]:
     """The released orders after the last submission, in the order of their numbers; `message_id` as far as the order's history tells it."""
     rows: list[Any] = connection.execute(
