@@ -154,7 +154,7 @@ class Settings(BaseSettings):
     )
     frame_records: int = Field(default=10_000, ge=1, le=50_000, description="records taken in one transaction at most")
     frame_wait_s: float = Field(
-        default=0.1, ge=0, le=0.5, description="seconds that a worker waits for so many records while Kafka has more; 0: it takes what is there"
+        default=0.1, ge=0, le=5, description="seconds that a worker waits for so many records while Kafka has more; 0: it takes what is there"
     )
     registries: Path = Field(default=SHIPPED / "registries", description="folder of the registry documents")
     locales: Path = Field(default=SHIPPED / "locales", description="folder of the languages' catalogues: a file da.po adds Danish")

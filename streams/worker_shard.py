@@ -215,16 +215,16 @@ class Shard:
     async def _fill(self, worked: bool) -> None:
         """Waits for a full frame while Kafka has more, but not for long, since a transaction costs as much for few records as for many; else for anything."""
         self._came.clear()
-        until = time.monotonic() + IDLE_S
+        until, filling = time.monotonic() + IDLE_S, False
         while not (self.dropped or self._told) and (rest := until - time.monotonic()) > 0:
             waiting = [part.waiting for part in self.fetched.values()]
             coming = any(part.coming for part in self.fetched.values())
             if max(waiting) >= self._frame_records or ((worked or any(waiting)) and not coming):
                 return
-            if worked or any(waiting):
-                until = min(until, time.monotonic() + self._frame_wait_s)
-                worked = False
-            await _until(self._came, min(rest, until - time.monotonic()))
+            if (worked or any(waiting)) and not filling:
+                until, filling = time.monotonic() + self._frame_wait_s, True
+                rest = self._frame_wait_s
+            await _until(self._came, rest)
             self._came.clear()
 
 
