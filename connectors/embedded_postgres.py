@@ -24,7 +24,7 @@ from urllib.parse import quote
 from connectors.postgres_account import Unavailable
 from connectors.postgres_server import DATABASE, START_TIMEOUT_S, STOP_TIMEOUT_S
 
-__all__ = ["EmbeddedPostgres", "Unavailable"]
+__all__ = ["EmbeddedPostgres", "Unavailable", "main_process"]
 
 PACKAGES = str(Path(__file__).resolve().parents[1])
 KEEPER = """
@@ -35,6 +35,11 @@ sys.path.append(packages)
 from connectors.postgres_keeper import main
 main(Path(directory), Path(binaries), int(first_user))
 """
+
+
+def main_process(directory: Path) -> int:
+    """The id of the main process of the server in a directory, which is running."""
+    return int((directory / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
 
 
 class EmbeddedPostgres:

@@ -35,18 +35,23 @@ class Key:
         return base64.b64encode(self._private.sign(content)).decode()
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Writes a new file that only its owner can read; OSError, FileExistsError among it, where that cannot be."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, MODE)
+        file.write(content)
+
+
 def make_key(path: Path) -> Key:
     """A new key in a new file (PEM, PKCS #8) that only its owner can read; Malformed where the file is there already."""
     private = Ed25519PrivateKey.generate()
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
+        write_private(path, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     except FileExistsError:
         raise Malformed([Problem(str(path), "there is a file already, and a key is never overwritten", "Name another file.")]) from None
     except OSError as error:
         raise Malformed([Problem(str(path), f"cannot be written: {error.strerror}", "Name a file in a folder that exists.")]) from None
-    with os.fdopen(descriptor, "wb") as file:
-        os.fchmod(descriptor, MODE)
-        file.write(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     return Key(private)
 
 

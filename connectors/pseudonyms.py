@@ -11,7 +11,6 @@ import base64
 import binascii
 import hashlib
 import hmac
-import os
 import re
 import secrets
 import stat
@@ -21,6 +20,7 @@ from typing import Any
 
 import msgspec
 
+from connectors.keys import write_private
 from pipeline.problems import Malformed, Problem
 from pipeline.registry import Event, Registries
 
@@ -124,12 +124,10 @@ def make_key(path: Path) -> PseudonymKey:
     """A new key in a new file that only its owner can read; Malformed where the file is there already."""
     secret = secrets.token_bytes(KEY_BYTES)
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, MODE)
+        write_private(path, base64.b64encode(secret) + b"\n")
     except OSError as error:
         mend = "Name another file: a key is never overwritten." if isinstance(error, FileExistsError) else "Name a file in a folder that exists."
         raise Malformed([Problem(str(path), f"cannot be made: {error.strerror}", mend)]) from None
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(base64.b64encode(secret) + b"\n")
     return PseudonymKey(secret)
 
 

@@ -30,6 +30,7 @@ from connectors.population import ACCOUNT, CLEAN, TAX, Population
 from connectors.registries import load_registries
 from connectors.segment_log import LogReader, create_topic
 from connectors.store import frames
+from connectors.store.connecting import Use
 from connectors.store.servers import Connection, Row, Store, connect
 from pipeline.observing import Observation, Recorder
 from streams import logs
@@ -95,7 +96,7 @@ def copy_rows(connection: Connection[Row], shard: int, values: Sequence[bytes], 
 def bare(settings: Settings, url: str, shards: Sequence[int], ready: Barrier, results: Any) -> None:
     """The bare path over some shards."""
     decode = msgspec.json.Decoder(Message).decode
-    with connect(url, "bare", lane=True) as connection:
+    with connect(url, "bare", Use.LANE) as connection:
         claims = {shard: frames.claim(connection, shard, "bare", [TAX]) for shard in shards}
         readers = {shard: LogReader(settings.home / "log", TAX, shard) for shard in shards}
         ready.wait()

@@ -23,7 +23,7 @@ import msgspec
 import psycopg
 
 from connectors import failpoints
-from connectors.embedded_postgres import EmbeddedPostgres
+from connectors.embedded_postgres import EmbeddedPostgres, main_process
 from connectors.event_feed import put_records
 from connectors.failpoints import failpoint
 from connectors.population import CLEAN, DemoShares, Population
@@ -325,7 +325,7 @@ class Ground:
 
     def kill_server(self) -> None:
         """Kills the server's main process; its keeper starts it again, which then recovers from its journal."""
-        os.kill(int((self.directory / "server" / "data" / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGKILL)
+        os.kill(main_process(self.directory / "server"), signal.SIGKILL)
 
     def _url(self, database: str) -> str:
         return self._server.url_of(database)

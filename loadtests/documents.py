@@ -6,6 +6,8 @@ import platform
 from collections.abc import Mapping, Sequence
 
 import psutil
+from rich.console import Console
+from rich.table import Table
 
 from connectors.broker_jars import KAFKA
 from streams.settings import SHIPPED
@@ -32,6 +34,21 @@ def between_marks(text: str, blocks: Mapping[str, str], bench: str = "kafka_benc
             raise ValueError(f"the document has no place for {name}: {begin.strip()} … {end}")
         text = f"{head}{begin}\n{block}\n{end}{tail}"
     return text
+
+
+def conclude(console: Console, what: str, head: Sequence[str], rows: Sequence[Sequence[str]], *, exact: bool, block: tuple[str, str] | None) -> int:
+    """Shows what was measured and whether it came to what was due, and writes it into `block` (its name, and the bench) of docs/performance.md.
+
+    Gives the exit code.
+    """
+    table = Table(*head, title=f"{what}; {machine()}")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    console.print("everybody was ordered exactly what was due" if exact else "NOT everybody was ordered what was due")
+    if block is not None:
+        write_block("docs/performance.md", *block, f"Measured on {machine()}.\n\n{markdown(head, rows)}")
+    return 0 if exact else 1
 
 
 def write_block(document: str, name: str, bench: str, block: str) -> None:

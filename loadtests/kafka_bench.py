@@ -38,7 +38,7 @@ from .peers.contenders import Bare, Contender, KafkaStreams, Ours, PlainFaust
 from .peers.kafka_streams import Program, Unavailable
 from .peers.profiled import Told
 from .peers.report import HEAD, Profile, Report, Run, profile_tables, rows, verdicts
-from .site import free_port
+from .site import free_ports
 
 REPORT = SHIPPED / "docs" / "kafka-bench.json"
 DOCUMENTS = ("docs/performance.md", "docs/scaling.md")
@@ -189,7 +189,7 @@ def main() -> int:
     else:
         home = Path(tempfile.mkdtemp(prefix="payout-kafka-bench-"))
         try:
-            report = contest(home, arguments.tools, arguments.port or free_port(), arguments.units, arguments.repeats)
+            report = contest(home, arguments.tools, arguments.port or free_ports(2), arguments.units, arguments.repeats)
         except Failed as error:
             print(f"kafka_bench: {error}", file=sys.stderr)
             return 3

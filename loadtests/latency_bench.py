@@ -21,14 +21,13 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from connectors.broker_files import BrokerUnavailable
 from connectors.log_batch import Record
 from connectors.store.servers import Connection, Row
 from streams.settings import SHIPPED
 
-from .documents import machine, markdown, write_block
+from .documents import conclude
 from .peers.job import due, records
 from .sight import Sight
 from .site import Ordered, Site, SiteFailed, embedded_site, kafka_site, looking, ordered
@@ -177,14 +176,8 @@ def main() -> int:
         CONSOLE.print(f"  {log}: {capacity:,.0f} events/s can be taken")
         rows += found
         exact &= (said.orders, said.amount_minor) == due(arguments.units)
-    table = Table(*HEAD, title=f"from append to durable order; {machine()}")
-    for row in rows:
-        table.add_row(*row.cells)
-    CONSOLE.print(table)
-    CONSOLE.print("everybody was ordered exactly what was due" if exact else "NOT everybody was ordered what was due")
-    if arguments.write:
-        write_block("docs/performance.md", "latency", "latency_bench", f"Measured on {machine()}.\n\n{markdown(HEAD, [row.cells for row in rows])}")
-    return 0 if exact else 1
+    block = ("latency", "latency_bench") if arguments.write else None
+    return conclude(CONSOLE, "from append to durable order", HEAD, [row.cells for row in rows], exact=exact, block=block)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
 
 from connectors.broker import Brokers
-from connectors.embedded_postgres import EmbeddedPostgres
+from connectors.embedded_postgres import EmbeddedPostgres, main_process
 from connectors.event_feed import Writer
 from connectors.kafka_cluster import Cluster
 from connectors.kafka_log import KafkaWriter
@@ -107,8 +107,7 @@ class Site:
             for child in root.children():
                 if "resource_tracker" not in " ".join(child.cmdline()):
                     found[f"lanes {sum(name.startswith('lanes') for name in found)}"] = child
-        postmaster = int(next(self._server.directory.rglob("postmaster.pid")).read_text().split()[0])
-        found["postgresql"] = psutil.Process(postmaster)
+        found["postgresql"] = psutil.Process(main_process(self._server.directory))
         if self.broker_pid:
             found["broker"] = psutil.Process(self.broker_pid)
         return found
@@ -167,7 +166,7 @@ def kafka_site(home: Path, tools: Path, **environment: str) -> Iterator[Site]:
     brokers = Brokers(home / "kafka", tools)
     with EmbeddedPostgres(home / "store") as server:
         try:
-            brokers.up(port=free_port())
+            brokers.up(port=free_ports(2))
             Store.provision([server.url], PARTITIONS)
             cluster = Cluster(tuple(brokers.servers))
             with Topics(cluster) as topics:
@@ -195,14 +194,16 @@ def looking(site: Site) -> Iterator[Connection[Row]]:
         yield connection
 
 
-def free_port() -> int:
-    """A port that is free with the one above it."""
+def free_ports(count: int) -> int:
+    """The first of so many ports in a row that are free."""
     while True:
-        with socket.socket() as first, socket.socket() as second:
+        with ExitStack() as stack:
+            first, *others = [stack.enter_context(socket.socket()) for _ in range(count)]
             first.bind(("127.0.0.1", 0))
             port = int(first.getsockname()[1])
             try:
-                second.bind(("127.0.0.1", port + 1))
+                for number, other in enumerate(others, 1):
+                    other.bind(("127.0.0.1", port + number))
             except (OSError, OverflowError):
                 continue
             return port

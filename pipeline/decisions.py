@@ -9,9 +9,9 @@ from typing import NamedTuple
 import polars as pl
 
 from .accounts import ASSIGNMENT
-from .answers import Answer, Shape, by_shape, read_all, shape_of
 from .entitlements import encode_receipt
 from .facts import LAST_DAY, History, Known, Reader, Value
+from .facts_together import Shape, Told, by_shape, read_all, shape_of
 from .households import MemberReader
 from .members import HOUSEHOLD, MARK, Heads, by_member, own
 from .questions import age_years, day_asked, question
@@ -29,7 +29,7 @@ class FactTable(NamedTuple):
     places: Sequence[int]
     table: pl.DataFrame
     columns: list[Sequence[Value | None]]
-    answers: list[Answer]
+    answers: list[Told]
 
 
 class ActiveRule:

@@ -9,7 +9,7 @@ import msgspec
 import rfc8785
 
 from .holds import HoldReason
-from .signatures import People, fits
+from .signatures import Fault, People, fault
 
 BY_HAND = frozenset({HoldReason.ACCOUNT_SHARED, HoldReason.ABOVE_REVIEW_LIMIT})
 """The reasons that are a person's to weigh. All others are facts, which a registry, the bank, finance or the policy team changes."""
@@ -79,8 +79,7 @@ def judge(release: HoldRelease, state: str, people: People, roles: Sequence[str]
         found.append(Declined.ROLE_MAY_NOT)
     elif release.role not in known.roles:
         found.append(Declined.ROLE_NOT_HELD)
-    if release.key != known.key or not known.key:
-        found.append(Declined.SIGNATURE_FOREIGN)
-    elif not fits(release.key, release.signature, release.signed()):
-        found.append(Declined.SIGNATURE_WRONG)
+    against = fault(known, release.key, release.signature, release.signed())
+    if against is not None:
+        found.append(Declined.SIGNATURE_FOREIGN if against is Fault.FOREIGN else Declined.SIGNATURE_WRONG)
     return found

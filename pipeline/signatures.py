@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
+from enum import Enum
 
 import msgspec
 
@@ -30,6 +31,20 @@ def public_key(text: str) -> bytes:
     if len(raw) != 32:
         raise ValueError(f"{text!r} is no public key: write the base64 of 32 bytes that payout rules keygen prints")
     return raw
+
+
+class Fault(Enum):
+    """What speaks against a signature."""
+
+    FOREIGN = "made with another key than the person's"
+    WRONG = "does not fit what it is said to sign"
+
+
+def fault(known: Approver, key: str, signature: str, signed: bytes) -> Fault | None:
+    """What speaks against a signature that is said to be this person's; None where it is."""
+    if key != known.key or not known.key:
+        return Fault.FOREIGN
+    return None if fits(key, signature, signed) else Fault.WRONG
 
 
 def fits(key: str, signature: str, signed: bytes) -> bool:

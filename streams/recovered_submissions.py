@@ -21,6 +21,7 @@ from .log_access import Reading
 from .topics import RECEIPTS
 
 READ = 20_000
+"""How many records are read from a topic at once."""
 
 
 class PutOut(NamedTuple):

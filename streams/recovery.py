@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from connectors.store import proof, recovery
-from connectors.store.connecting import away
+from connectors.store.connecting import Use, away
 from connectors.store.frames import claim, work_transaction
 from connectors.store.rule_log import read_log
 from connectors.store.rulebook import benefit_periods
@@ -239,7 +239,7 @@ def _tail(log: Reading, shard: int, count: int, end: int | None = None) -> list[
 def _take_back(
     installation: Installation, shard: int, orders: Sequence[ReleasedOrder], rules: Mapping[tuple[str, str], ActiveRule]
 ) -> Iterator[list[ReleasedOrder]]:
-    with connect(installation.store.url_of(shard), "payout recovery", lane=True) as connection:
+    with connect(installation.store.url_of(shard), "payout recovery", Use.LANE) as connection:
         held = claim(connection, shard, "recovery", ())
         left = iter(orders)
         while chunk := list(islice(left, CHUNK)):

@@ -18,7 +18,7 @@ import psutil
 import psycopg
 import pytest
 
-from connectors.embedded_postgres import EmbeddedPostgres, Unavailable
+from connectors.embedded_postgres import EmbeddedPostgres, Unavailable, main_process
 from connectors.postgres_account import CAP_DAC_READ_SEARCH, NO_SETUID_FIXUP, PR_SET_SECUREBITS, keep_only, prctl
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,7 +71,7 @@ def another_user(directory: Path) -> Iterator[tuple[subprocess.Popen[str], str, 
 
 
 def server_process(directory: Path) -> psutil.Process:
-    return psutil.Process(int((directory / "data" / "postmaster.pid").read_text().split()[0]))
+    return psutil.Process(main_process(directory))
 
 
 def family(directory: Path) -> list[psutil.Process]:

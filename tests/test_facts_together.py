@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.accounts import ASSIGNMENT, AccountPolicy, Usual, check, resolve
-from pipeline.answers import FEW, by_shape, read_all
 from pipeline.facts import History, Known, Question, Reader, day, join
+from pipeline.facts_together import FEW, by_shape, read_all
 
 LAST = day(date(2020, 4, 1))
 QUESTIONS = [

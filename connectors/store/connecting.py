@@ -85,13 +85,13 @@ def parameters(url: str, application_name: str) -> dict[str, Any]:
     return {**_NETWORK, **told, "application_name": application_name}
 
 
-def connect(url: str, application_name: str, *, lane: bool = False, use: Use = Use.WORK) -> Connection[Row]:
+def connect(url: str, application_name: str, use: Use = Use.WORK) -> Connection[Row]:
     """A connection in autocommit mode; transactions are opened where they are meant."""
     with away():
         connection = psycopg.connect(autocommit=True, **parameters(url, application_name))
         try:
             wire.register(connection)
-            limit(connection, Use.LANE if lane else use)
+            limit(connection, use)
         except BaseException:
             connection.close()
             raise

@@ -14,13 +14,13 @@ CONCERNED = [f"F{number:02}" for first, last in ((1, 8), (10, 35), (40, 54), (60
 ELSEWHERE = {
     "F23": "a copy that misses records becoming the truth: every topic forbids it, and `payout kafka provision` says where one does not",
     "F47": "failures of serialisable transactions: there are none, a shard has one writer and its transactions read what is committed",
-    "F53": "a migration while workers run: `tests/test_store_served.py`",
+    "F53": "a migration while workers run: `tests/test_store_served.py`, `tests/kafka/test_kafka_upgrade.py`",
     "F67": "dead letters that cannot be kept: they are rows of the transaction that takes the record, so PostgreSQL's faults are theirs",
     "F68": "dead letters replayed twice: `tests/test_dead_letters.py`",
     "F69": "fields that nobody knows: `tests/test_registry.py`, they are dead letters",
     "F71": "leap days, year's ends and clocks that change: `tests/rules`",
     "F101": "other numbers of shards and workers: the replay of every audit on this page has other shards, frames and order",
-    "F102": "two versions at once: `tests/test_store_served.py`",
+    "F102": "two versions at once: `tests/test_store_served.py`, `tests/kafka/test_kafka_upgrade.py`",
     "F112": "damage to tables of a stream processor: there are none, PostgreSQL is the one place of truth",
     "F114": "names that do not resolve: to the client the same as an address that refuses",
 }

@@ -24,7 +24,6 @@ class Flow:
         self._cluster = cluster
         self._threads: list[threading.Thread] = []
         self.failure: Exception | None = None
-        self.repeated = 0
 
     def begin(self, slices: Sequence[Slice], lasts_s: float) -> None:
         """Lets events flow from now on, evenly for so long, and returns at once."""
@@ -50,7 +49,7 @@ class Flow:
                         writer.flush()
                         at, put, acknowledged_s = at + len(many), put + sum(len(part.records) for part in many), time.monotonic()
             except (KafkaAway, OSError) as error:
-                self.repeated += 1  # whether they were written is not known, so they are put again: at least once
+                # Whether they were written is not known, so they are put again: at least once.
                 if time.monotonic() - acknowledged_s > PATIENCE_S:
                     self.failure = error
                     return

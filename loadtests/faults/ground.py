@@ -19,7 +19,7 @@ from kafka.admin import KafkaAdminClient  # type: ignore[import-untyped]
 from pydantic import SecretStr
 
 from connectors.broker import Brokers
-from connectors.embedded_postgres import EmbeddedPostgres
+from connectors.embedded_postgres import EmbeddedPostgres, main_process
 from connectors.kafka_cluster import Cluster
 from connectors.population import DemoShares, Population
 from connectors.registries import load_registries
@@ -197,7 +197,7 @@ class Ground:
     @property
     def store_process(self) -> int:
         """PostgreSQL's main process."""
-        return int((self.directory / "server" / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
+        return main_process(self.directory / "server")
 
     def settings(self, home: Path, database: str, **more: Any) -> dict[str, Any]:
         """What installations of this ground have in common."""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from connectors.embedded_postgres import EmbeddedPostgres
+from connectors.embedded_postgres import EmbeddedPostgres, main_process
 from loadtests.proxy import COMMIT, Cut
 
 from .case import Case
@@ -246,8 +246,7 @@ def disk_full(case: Case) -> int:
     with disk(case.home / "disk", mount=case.ground.mount) as full, EmbeddedPostgres(full.place / "server") as server:
         case.move_to(server)
         case.under_way(0.3, 10)
-        main_process = int((full.place / "server" / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
-        full.fill(below(main_process), ROOM_BYTES)
+        full.fill(below(main_process(server.directory)), ROOM_BYTES)
         case.for_s(8)
         full.empty()
         case.until(lambda: case.store_answers(), "PostgreSQL is back")

@@ -36,18 +36,18 @@ def prove(case: Case) -> None:
     case.proven = True
 
 
-def published(case: Case) -> dict[int, list[tuple[int, ReleasedOrder]]]:
-    """The messages on `payment.orders` by shard, in their order, each with the moment that it bears in milliseconds."""
+def published(case: Case) -> dict[int, list[ReleasedOrder]]:
+    """The messages on `payment.orders` by shard, in their order."""
     places = [TopicPartition(ORDERS, shard) for shard in range(SHARDS)]
     consumer = KafkaConsumer(**case.ground.cluster.client("faults"), enable_auto_commit=False)
-    found: dict[int, list[tuple[int, ReleasedOrder]]] = {shard: [] for shard in range(SHARDS)}
+    found: dict[int, list[ReleasedOrder]] = {shard: [] for shard in range(SHARDS)}
     try:
         ends = consumer.end_offsets(places)
         consumer.assign(places)
         consumer.seek_to_beginning(*places)
         while any(consumer.position(place) < ends[place] for place in places):
             for place, records in consumer.poll(timeout_ms=1000).items():
-                found[place.partition] += [(record.timestamp, decode_released(record.value)) for record in records]
+                found[place.partition] += [decode_released(record.value) for record in records]
     finally:
         consumer.close()
     return found
@@ -57,7 +57,7 @@ def _published_otherwise(case: Case) -> Iterator[str]:
     """A consumer that drops the ids it has seen must come to every released order, once and in order."""
     for shard, messages in published(case).items():
         seen: dict[str, ReleasedOrder] = {}
-        for _, message in messages:
+        for message in messages:
             earlier = seen.setdefault(message.order, message)
             if (earlier.amount, earlier.account, earlier.subject) != (message.amount, message.account, message.subject):
                 yield f"{message.order} was published with {earlier.amount} and again with {message.amount}"

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from connectors.broker import Brokers
-from connectors.embedded_postgres import EmbeddedPostgres
+from connectors.embedded_postgres import EmbeddedPostgres, main_process
 from connectors.kafka_cluster import Cluster
 from connectors.kafka_topics import Topics, TopicShape, log_ends
 from connectors.store.servers import Store, connect
@@ -123,8 +123,7 @@ class Arena:
 
     def _used(self) -> dict[str, float]:
         """Processor seconds of the broker and of PostgreSQL so far."""
-        postmaster = int(next(self.server.directory.rglob("postmaster.pid")).read_text().split()[0])
-        return {"broker": _seconds(self._brokers.nodes()[0].pid), "postgresql": _seconds(postmaster)}
+        return {"broker": _seconds(self._brokers.nodes()[0].pid), "postgresql": _seconds(main_process(self.server.directory))}
 
 
 @contextmanager

@@ -14,6 +14,7 @@ import msgspec
 from confluent_kafka import Consumer, TopicPartition
 
 from connectors.store import frames
+from connectors.store.connecting import Use
 from connectors.store.servers import Connection, Row, connect
 from loadtests.bench import Message, copy_rows
 
@@ -56,7 +57,7 @@ def main() -> None:
     })  # fmt: skip
     consumer.assign([TopicPartition(topic, shard, 0) for shard in shards])
     waiting: dict[int, list[bytes]] = {shard: [] for shard in shards}
-    with connect(url, "bare", lane=True) as connection:
+    with connect(url, "bare", Use.LANE) as connection:
         bare, left = Bare(connection, topic, shards), int(events)
         while left:
             for message in (got := consumer.consume(FRAME_RECORDS, 0.2)):

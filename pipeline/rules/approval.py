@@ -10,7 +10,7 @@ import rfc8785
 
 from pipeline.facts import day_date
 from pipeline.money import money_text
-from pipeline.signatures import Approver, People, fits
+from pipeline.signatures import Approver, Fault, People, fault, fits
 
 from .life import Approved, BudgetSet, Document, Life, Logged
 from .rule import Rule
@@ -152,9 +152,8 @@ def judge_budget(document: Document, rule: Rule, entry: BudgetSet, person: str, 
 
 
 def _judge_signature(known: Approver, key: str, signature: str, signed: bytes, who: str) -> list[Refused]:
-    if key != known.key or not known.key:
-        return [Refused(Refusal.SIGNATURE_FOREIGN, who)]
-    return [] if fits(key, signature, signed) else [Refused(Refusal.SIGNATURE_WRONG, who)]
+    found = fault(known, key, signature, signed)
+    return [] if found is None else [Refused(Refusal.SIGNATURE_FOREIGN if found is Fault.FOREIGN else Refusal.SIGNATURE_WRONG, who)]
 
 
 def judge_cost(document: Document, rule: Rule) -> list[Refused]:

@@ -9,7 +9,6 @@ without Kafka. Helpers are in `kafka_town`.
 from __future__ import annotations
 
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,12 +21,13 @@ from story import Story
 
 from connectors.broker import Brokers
 from connectors.broker_files import BrokerUnavailable, jars, java
+from loadtests.site import free_ports
 
 
 @pytest.fixture(scope="session")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Secured:
     """The listeners of the broker that let nobody in without a certificate, a password or a token."""
-    return Secured(tmp_path_factory.mktemp("secured"), _free_port())
+    return Secured(tmp_path_factory.mktemp("secured"), free_ports(4))
 
 
 @pytest.fixture(scope="session")
@@ -48,23 +48,6 @@ def brokers(tmp_path_factory: pytest.TempPathFactory, secured: Secured) -> Itera
     finally:
         made.down()
         shutil.rmtree(directory, ignore_errors=True)
-
-
-def _free_port() -> int:
-    """A port that is free with the three above it."""
-    while True:
-        with ExitStack() as stack:
-            first, *others = [stack.enter_context(socket.socket()) for _ in range(4)]
-            first.bind(("127.0.0.1", 0))
-            port = int(first.getsockname()[1])
-            if not 1024 < port < 65_000:
-                continue
-            try:
-                for number, other in enumerate(others, 1):
-                    other.bind(("127.0.0.1", port + number))
-            except OSError:
-                continue
-            return port
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 from time import monotonic
@@ -46,6 +47,15 @@ def until(happened: Callable[[], bool], what: str) -> None:
 def everybody(people: int = 240) -> list[Said]:
     """Three records of each."""
     return [record for number in range(people) for record in person(f"us-{number:03}", 20_000 + 500 * number)]
+
+
+@contextmanager
+def undisturbed_run(home: Path, records: Sequence[Said]) -> Iterator[Digest]:
+    """What an embedded run of these records comes to."""
+    story = Story(home, shards=4)
+    story.hears(records)
+    yield story.digest()
+    story.close()
 
 
 class Reference(msgspec.Struct):

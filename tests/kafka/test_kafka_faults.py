@@ -12,10 +12,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka_town import PATIENCE_S, Town, everybody, until
-from story import ACCOUNT, RESIDENCY, TAX, Story, person, server
+from kafka_town import PATIENCE_S, Town, everybody, undisturbed_run, until
+from story import ACCOUNT, RESIDENCY, TAX, person, server
 from town import quiet_afterwards as quiet_afterwards
 
+from connectors.embedded_postgres import main_process
 from connectors.kafka_log import KafkaWriter
 from connectors.kafka_topics import log_ends
 from loadtests.proxy import COMMIT, Cut, Postgres, Proxy
@@ -33,10 +34,8 @@ RECORDS = everybody(60)
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Digest]:
     """What the embedded run comes to."""
-    story = Story(tmp_path_factory.mktemp("undisturbed") / "home", shards=4)
-    story.hears(RECORDS)
-    yield story.digest()
-    story.close()
+    with undisturbed_run(tmp_path_factory.mktemp("undisturbed") / "home", RECORDS) as digest:
+        yield digest
 
 
 def proven(town: Town, undisturbed: Digest, *, records: int) -> None:
@@ -71,7 +70,7 @@ def test_postgresql_that_is_killed_and_comes_back_costs_time_only(town: Town, un
     town.tell(RECORDS[:60])
     worker = town.worker()
     until(lambda: bool(town.story.ask("SELECT 1 FROM frame")), "the first frame is committed")
-    os.kill(int((server().directory / "data" / "postmaster.pid").read_text().split("\n", 1)[0]), signal.SIGKILL)
+    os.kill(main_process(server().directory), signal.SIGKILL)
     town.tell(RECORDS[60:])
     until(lambda: worker.said("the store is away, trying again") >= 1, "the worker has missed the store")
     until(lambda: answers(town), "the server is back")

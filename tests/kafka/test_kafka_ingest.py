@@ -14,9 +14,9 @@ import aiohttp
 import pytest
 from kafka import KafkaConsumer, TopicPartition
 from kafka_security import Secured
-from kafka_town import PATIENCE_S, Town, dispositions, everybody
+from kafka_town import PATIENCE_S, Town, dispositions, everybody, undisturbed_run
 from serving import ALL_TOKEN, Serving, batch
-from story import ACCOUNT, RESIDENCY, TAX, Said, Story
+from story import ACCOUNT, RESIDENCY, TAX, Said
 
 from connectors.broker import Brokers
 from connectors.http_events import BATCH
@@ -31,10 +31,8 @@ BATCHES = [RECORDS[start : start + BATCH_RECORDS] for start in range(0, len(RECO
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Digest]:
     """What the embedded run comes to."""
-    story = Story(tmp_path_factory.mktemp("undisturbed") / "home", shards=4)
-    story.hears(RECORDS)
-    yield story.digest()
-    story.close()
+    with undisturbed_run(tmp_path_factory.mktemp("undisturbed") / "home", RECORDS) as digest:
+        yield digest
 
 
 @contextmanager

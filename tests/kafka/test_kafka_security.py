@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 from kafka_security import CLIENT, PASSWORD, SECRET, Authority, Secured, token_endpoint
-from kafka_town import Town, everybody, until
-from story import Story
+from kafka_town import Town, everybody, undisturbed_run, until
 from town import quiet_afterwards as quiet_afterwards
 
 from streams.audit import Digest
@@ -45,10 +44,8 @@ def run(town: Town, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Digest]:
     """What the embedded run comes to."""
-    story = Story(tmp_path_factory.mktemp("undisturbed") / "home", shards=4)
-    story.hears(everybody(PEOPLE))
-    yield story.digest()
-    story.close()
+    with undisturbed_run(tmp_path_factory.mktemp("undisturbed") / "home", everybody(PEOPLE)) as digest:
+        yield digest
 
 
 def works(town: Town, run: Run, settings: Mapping[str, str], folder: Path, undisturbed: Digest) -> None:

@@ -22,7 +22,7 @@ _begins, _ends, _withdraws = attrgetter("valid_from"), attrgetter("valid_to"), a
 Shape = tuple[str, ...]
 """The registries that spoke of a subject, in the order of its history."""
 
-Answer = tuple[Sequence[Value | None], Sequence[str], Sequence[int]]
+Told = tuple[Sequence[Value | None], Sequence[str], Sequence[int]]
 """Of one subject: the values in the order of the questions (None is unknown), the ids of the events that told them, and for each value the place of
 its event among these (-1: nobody told)."""
 
@@ -36,7 +36,7 @@ def by_shape(histories: Sequence[History]) -> dict[Shape, list[int]]:
     """Which of these histories have each shape."""
     rows_of: dict[Shape, list[int]] = {}
     for row, history in enumerate(histories):
-        shape = tuple(map(_registries, history))
+        shape = shape_of(history)
         if shape in rows_of:
             rows_of[shape].append(row)
         else:
@@ -44,9 +44,9 @@ def by_shape(histories: Sequence[History]) -> dict[Shape, list[int]]:
     return rows_of
 
 
-def read_all(reader: Reader, rows_of: Mapping[Shape, Sequence[int]], histories: Sequence[History], event_days: Sequence[int]) -> list[Answer]:
+def read_all(reader: Reader, rows_of: Mapping[Shape, Sequence[int]], histories: Sequence[History], event_days: Sequence[int]) -> list[Told]:
     """What `reader` answers for each of these histories, which `by_shape` has told apart, on its event day."""
-    answers: list[Answer] = [((), (), ())] * len(histories)
+    answers: list[Told] = [((), (), ())] * len(histories)
     for shape, rows in rows_of.items():
         alone = rows
         if len(rows) >= FEW and shape and not reader.oldest:
@@ -104,7 +104,7 @@ class _Together:
             self.odd.update(row for row, flag in enumerate(flags) if flag is not most)
         return most
 
-    def answers(self) -> Iterator[Answer]:
+    def answers(self) -> Iterator[Told]:
         """The answers of every row; those of odd rows are not to be used."""
         columns: list[Sequence[Value | None] | None] = [None] * len(self._reader.questions)
         told_at = [-1] * len(columns)
