@@ -36,7 +36,7 @@ lint: .venv/dev.stamp
 	@$(BIN)/lint-imports --no-logo >.venv/lint-imports.txt || { cat .venv/lint-imports.txt; exit 1; }
 
 bench: .venv/dev.stamp
-	@status=0; for part in bench whatif_bench activation_bench "kafka_bench --repeats 1" latency_bench "recovery_bench --case named --copies 3" \
+	@status=0; for part in bench whatif_bench activation_bench "kafka_bench --repeats 1" latency_bench "recovery_bench --case named --copies 6" \
 		"endurance_bench --events 1000000"; do $(BIN)/python -m loadtests.$$part || status=$$?; done; \
 	$(BIN)/python tests/rules/hostile.py || status=$$?; exit $$status
 

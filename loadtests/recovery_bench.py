@@ -6,8 +6,8 @@
 same without names. `alone`: nobody starts it anew, and the other one takes its shards. `embedded`: one of the two processes of `payout run` is killed,
 which ends the runner, and it is started anew. The backlog is of people who are all new, so that every part of it is equally much work.
 
-Back at full rate: from that moment on, all shards are taken and over two seconds the rate is at least nine tenths of what it was in the seconds
-before the kill.
+Back at full rate: from that moment on, all shards are taken and over two seconds the rate is at least nine tenths of what it was in the four seconds
+before the kill, which comes after ten seconds of work.
 `--write` writes the table of docs/performance.md.
 """
 
@@ -25,12 +25,11 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 
 from connectors.broker_files import BrokerUnavailable
 from streams.settings import SHIPPED
 
-from .documents import machine, markdown, write_block
+from .documents import conclude
 from .peers.job import copied, due, records
 from .sight import Sight
 from .site import Site, SiteFailed, embedded_site, kafka_site, looking, ordered, positions
@@ -38,6 +37,8 @@ from .site import Site, SiteFailed, embedded_site, kafka_site, looking, ordered,
 CONSOLE = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
 CASES = ("named", "unnamed", "alone", "embedded")
 BEFORE_S, OVER_S, SHARE = 4.0, 2.0, 0.9
+WARM_S = 10.0
+"""The first seconds, in an empty database and with what was fetched while the lanes began, are quicker than what can be kept up."""
 AIM_S = 15.0
 HEAD = ("case", "events/s before", "first shard goes on, s", "last shard goes on, s", "full rate again, s", "events/s then", f"aim {AIM_S:.0f} s")
 
@@ -72,7 +73,7 @@ def recovery(case: str, site: Site, copies: int, units: int | None) -> tuple[Rec
         site.until_claimed(connection)
         with Sight(site, 0.02) as sight:
             site.until(lambda: all(offset > 0 for offset in positions(connection).values()), "every shard is taken")
-            site.until(lambda: sight.seen[-1].at_s - sight.seen[0].at_s > BEFORE_S + 1, "they have been at work for some seconds")
+            site.until(lambda: sight.seen[-1].at_s - sight.seen[0].at_s > WARM_S + BEFORE_S, "they have been at work for a while")
             killed_s = _kill(case, site)
             site.until(lambda: sight.taken == site.put_records, "everything is taken")
         found = _measured(case, sight, killed_s)
@@ -138,7 +139,7 @@ def main() -> int:
     """The command line; exit code 1 where other than what was due was ordered, 3 where the program failed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--case", choices=CASES, action="append", help="only this one; may be given again")
-    parser.add_argument("--copies", type=int, default=5, help="the backlog is the population so many times; it must last for some 40 seconds")
+    parser.add_argument("--copies", type=int, default=9, help="the backlog is the population so many times; it must last for some 60 seconds")
     parser.add_argument("--units", type=int, default=None, help="only so many tax units")
     parser.add_argument("--tools", type=Path, default=SHIPPED / ".kafka", help="folder in which Kafka is, or is fetched to")
     parser.add_argument("--write", action="store_true", help="write the table of docs/performance.md")
@@ -158,14 +159,8 @@ def main() -> int:
         CONSOLE.print(f"  {case}: full rate again after {one.cells[4]} s")
         found.append(one)
         exact &= as_due
-    table = Table(*HEAD, title=f"kill -9 of one of two at full rate; {machine()}")
-    for one in found:
-        table.add_row(*one.cells)
-    CONSOLE.print(table)
-    CONSOLE.print("everybody was ordered exactly what was due" if exact else "NOT everybody was ordered what was due")
-    if arguments.write:
-        write_block("docs/performance.md", "recovery", "recovery_bench", f"Measured on {machine()}.\n\n{markdown(HEAD, [one.cells for one in found])}")
-    return 0 if exact else 1
+    block = ("recovery", "recovery_bench") if arguments.write else None
+    return conclude(CONSOLE, "kill -9 of one of two at full rate", HEAD, [one.cells for one in found], exact=exact, block=block)
 
 
 if __name__ == "__main__":
